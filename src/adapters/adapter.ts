@@ -1,0 +1,130 @@
+import type { Column } from '../core/column.js'
+import type { BackendId, DeleteMask, Generation, PartKey } from '../core/generation.js'
+import type { RowId } from '../core/id.js'
+import type { Metric } from '../core/metric.js'
+import type { Predicate } from '../core/predicate.js'
+import type { IdValues, VectorBatch } from '../core/vector-batch.js'
+
+/** Every call may be cancelled; a cancelled call rejects with the signal's reason and never looks like "no more". */
+export interface CallOptions {
+  readonly signal: AbortSignal
+}
+
+/** What is known of a collection before anything but a listing was read. */
+export interface CollectionInfo {
+  readonly name: string
+  readonly metric: Metric
+  /** Declared embedding model, or null. */
+  readonly model: string | null
+  readonly writable: boolean
+  /** Whether `generation` is local and cheap enough to be asked before every query. */
+  readonly freshness: 'cheap' | 'remote'
+}
+
+/** An immutable piece of a generation. */
+export interface Part {
+  readonly key: PartKey
+  /** For people: e.g. the path below the source's root. */
+  readonly name: string
+  /** Rows before deletes and skips, when the source knows without reading them. */
+  readonly rows: number | null
+  /** Size at the source, bytes, when known. */
+  readonly bytes: number | null
+  readonly deleted: DeleteMask | null
+}
+
+/** One generation, whole: a failed or partial listing is an error, never a shorter manifest. */
+export interface Manifest {
+  readonly generation: Generation
+  /** In a stable order (by name). */
+  readonly parts: readonly Part[]
+  /** Null when no row tells (no files, no rows, only null vectors). */
+  readonly dimension: number | null
+  /** Metadata columns that every pull of this generation delivers, in this order. */
+  readonly columns: readonly Column[]
+  readonly vectorColumn: string
+  /** Null: no id column; ids are "part:row". */
+  readonly idColumn: string | null
+  /**
+   * Everything besides the part key that decides what a pull of a part yields (columns, vector column, bad-row policy,
+   * dimension, reader version), as one stable text. Part of the segment key.
+   */
+  readonly readIdentity: string
+}
+
+export interface PullRequest {
+  readonly collection: string
+  readonly manifest: Manifest
+  readonly part: Part
+}
+
+/** What a source says of answering a query itself. */
+export type Pushdown =
+  | { readonly kind: 'exact' }
+  | { readonly kind: 'inexact'; readonly reason: string }
+  | { readonly kind: 'unsupported'; readonly reason: string }
+
+export interface PushdownQuery {
+  readonly collection: string
+  readonly vector: Float32Array
+  readonly metric: Metric
+  readonly k: number
+  readonly filter: Predicate | null
+}
+
+/**
+ * A source of vectors. Generic parts are done around it (single flight, retries after GenerationExpired, budgets), so an
+ * adapter only lists, pins and reads. Vendor drivers load on first use.
+ */
+export interface BackendAdapter {
+  readonly id: BackendId
+  /** Names every collection or fails; reads no vectors. */
+  listCollections(options: CallOptions): Promise<readonly CollectionInfo[]>
+  /** The current generation: one cheap metadata call, idempotent; never reads vectors. Throws LG_COLLECTION_NOT_FOUND, LG_SOURCE_UNAVAILABLE. */
+  generation(collection: string, options: CallOptions): Promise<Generation>
+  /** Parts, masks and schema of a generation; LG_GENERATION_EXPIRED when the source has moved on. */
+  manifest(collection: string, generation: Generation, options: CallOptions): Promise<Manifest>
+  /**
+   * One part in source order, in bounded memory. If the part's bytes change before the last batch, throws
+   * LG_GENERATION_EXPIRED, so a consumer that saw the end saw one version. Bad rows: LG_BAD_ROW naming part and row.
+   */
+  pullVectors(request: PullRequest, options: CallOptions): AsyncIterable<VectorBatch>
+  /** A verdict without I/O. */
+  supportsPushdown(query: PushdownQuery): Pushdown
+  /** Present only on writable sources. */
+  readonly writer?: CollectionWriter
+  /** Releases files, connections and timers; the adapter is not used afterwards. */
+  close(): Promise<void>
+}
+
+/** Rows to write. `metadata` rows are plain column-to-JSON-value objects, one a vector. */
+export interface WriteRequest {
+  readonly collection: string
+  readonly ids: IdValues
+  /** float32[count * dimension] */
+  readonly vectors: Float32Array
+  readonly dimension: number
+  readonly metadata: readonly Readonly<Record<string, unknown>>[] | null
+}
+
+interface WriteResult {
+  readonly accepted: number
+  readonly rejected: number
+  /** Writes so far: rises by one with every write or delete call. */
+  readonly epoch: number
+}
+
+/** A write is one atomic step: a reader sees all of it or nothing. An id that exists is replaced. */
+export interface CollectionWriter {
+  /** Creates the collection when it is not there. Throws LG_CONFLICT when it exists with another dimension or metric. */
+  create(
+    collection: string,
+    options: { readonly dimension: number; readonly metric: Metric; readonly model: string | null },
+  ): Promise<void>
+  upsert(request: WriteRequest, options: CallOptions): Promise<WriteResult>
+  delete(
+    collection: string,
+    ids: readonly RowId[],
+    options: CallOptions,
+  ): Promise<{ readonly deleted: number; readonly epoch: number }>
+}

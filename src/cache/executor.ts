@@ -1,0 +1,68 @@
+/**
+ * The seam between the cache and the threads that run the kernel. src/federation/pool.ts implements it over piscina and
+ * inline; the cache sees only this.
+ */
+import type { RecallContract } from '../core/contract.js'
+
+/** One pooled shared WebAssembly memory. Structured-cloneable. */
+export interface ArenaHandle {
+  readonly id: number
+  readonly memory: WebAssembly.Memory
+}
+
+/** Encodes a block whose float32 originals are in place: rotation, codes, factors, bounds. */
+export interface EncodeJob {
+  readonly arena: ArenaHandle
+  /** Byte offset of the block's header in the arena. */
+  readonly block: number
+  /** Byte offset of the codebook's copy in this arena. */
+  readonly codebook: number
+}
+
+export interface ScanBlock {
+  readonly block: number
+  /** Byte offset of a bitmap with one bit a row (1 = may be returned), or 0 for all rows. */
+  readonly allow: number
+}
+
+/** One query over blocks that live in one arena and share a codebook. */
+export interface ScanJob {
+  readonly arena: ArenaHandle
+  readonly codebook: number
+  readonly blocks: readonly ScanBlock[]
+  /** float32[dimension]; copied by the executor. */
+  readonly query: Float32Array
+  readonly k: number
+  readonly contract: RecallContract
+  /** Rows farther than this are not wanted (inclusive); Infinity for no limit. Also a threshold already proven elsewhere. */
+  readonly distanceMax: number
+}
+
+/** The k best rows of the job's blocks by (distance, then per-block tie order), ascending. */
+export interface ScanReply {
+  /** float64[count] */
+  readonly distances: Float64Array
+  /** uint32[count]: index into job.blocks */
+  readonly blocks: Uint32Array
+  /** uint32[count]: row position inside the block */
+  readonly rows: Uint32Array
+  /**
+   * True when a row at exactly the k-th distance was left out and its block had no tie ranks, so that which of the equal
+   * rows were kept was decided by position: rank the blocks' rows by id and scan again.
+   */
+  readonly tiesLost: boolean
+  readonly rowsScanned: number
+  readonly bytesScanned: number
+  /** Time in the kernel and time queued before it, milliseconds. */
+  readonly scanMs: number
+  readonly waitMs: number
+}
+
+export interface KernelExecutor {
+  /** Worker threads besides the calling one. */
+  readonly workers: number
+  encode(job: EncodeJob, options: { readonly signal: AbortSignal }): Promise<void>
+  /** Runs inline when that is cheaper than handing over, else on a worker. A worker's death rejects with LG_INTERNAL after one retry. */
+  scan(job: ScanJob, options: { readonly signal: AbortSignal }): Promise<ScanReply>
+  close(): Promise<void>
+}

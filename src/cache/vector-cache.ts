@@ -1,0 +1,174 @@
+/** The cache as federation sees it. */
+import type { BackendAdapter, CollectionInfo } from '../adapters/adapter.js'
+import type { Cell, Column } from '../core/column.js'
+import type { RecallContract, VersionWanted } from '../core/contract.js'
+import type { CollectionRef, Generation } from '../core/generation.js'
+import type { RowId } from '../core/id.js'
+import type { Metric } from '../core/metric.js'
+import type { Predicate } from '../core/predicate.js'
+
+interface CallOptions {
+  readonly signal: AbortSignal
+}
+
+/** A collection the cache may be asked for. */
+export interface CachedCollection {
+  readonly ref: CollectionRef
+  readonly adapter: BackendAdapter
+  readonly info: CollectionInfo
+}
+
+export interface ShardQuery {
+  /** float32[dimension], finite; borrowed. */
+  readonly vector: Float32Array
+  readonly k: number
+  readonly contract: RecallContract
+  readonly filter: Predicate | null
+  /** Rows farther than this are not wanted (inclusive); Infinity for no limit. */
+  readonly distanceMax: number
+}
+
+/** One row of a shard's answer. Valid until the pinned version is released. */
+export interface ShardHit {
+  readonly distance: number
+  readonly id: RowId
+  /** Part key and source ordinal: the end of the total order. */
+  readonly part: string
+  readonly row: number
+  /** Where the row is in the cache; only the pinned version reads it. */
+  readonly location: RowLocation
+}
+
+export interface RowLocation {
+  readonly segment: number
+  readonly position: number
+}
+
+export interface ShardAnswer {
+  /** At most k hits in total order (compareHits within one collection). */
+  readonly hits: readonly ShardHit[]
+  /** What was really achieved; never weaker than asked. Small collections answer `exact` whatever was asked. */
+  readonly contract: RecallContract
+  readonly rowsScanned: number
+  readonly bytesScanned: number
+  readonly searchMs: number
+  readonly waitMs: number
+}
+
+/** One generation, held resident until released. Release exactly once. */
+export interface PinnedVersion {
+  readonly ref: CollectionRef
+  readonly generation: Generation
+  readonly metric: Metric
+  readonly model: string | null
+  /** Null while no row tells. */
+  readonly dimension: number | null
+  readonly columns: readonly Column[]
+  /** Live rows (after skips and deletes). */
+  readonly rows: number
+  readonly parts: number
+  /** ruLake witness of this generation, hex. */
+  readonly witness: string
+  /** When the source last said that this was its generation, milliseconds since the epoch. */
+  readonly checkedAtMs: number
+  search(query: ShardQuery, options: CallOptions): Promise<ShardAnswer>
+  /** Live rows with this id, in (part, row) order. */
+  find(id: RowId, options: CallOptions): Promise<readonly RowLocation[]>
+  id(location: RowLocation): RowId
+  /** float32[dimension], a copy. */
+  vector(location: RowLocation): Float32Array
+  /** Values of the named columns (all when undefined), in that order. */
+  cells(location: RowLocation, columns?: readonly string[]): readonly Cell[]
+  release(): void
+}
+
+export type CollectionState = 'cold' | 'priming' | 'ready' | 'refreshing' | 'failed'
+
+export interface CollectionStatistics {
+  readonly state: CollectionState
+  readonly generation: Generation | null
+  readonly witness: string | null
+  readonly checkedAtMs: number | null
+  readonly dimension: number | null
+  readonly columns: readonly Column[]
+  readonly idColumn: string | null
+  readonly vectorColumn: string | null
+  readonly rows: number | null
+  readonly parts: number | null
+  readonly segmentsResident: number
+  /** Arena, id and metadata bytes in memory; bytes of segment files on disk. */
+  readonly memoryBytes: number
+  readonly diskBytes: number
+  readonly skipped: { readonly nullVector: number; readonly nullId: number; readonly badVector: number }
+  readonly hits: number
+  readonly misses: number
+  readonly primes: number
+  readonly refreshes: number
+  readonly invalidations: number
+  readonly evictions: number
+  readonly partsPulled: number
+  readonly segmentsRestored: number
+  readonly segmentsDiscarded: number
+  readonly lastError: { readonly code: string; readonly message: string; readonly atMs: number } | null
+}
+
+export interface CacheStatistics {
+  readonly memoryBytes: number
+  readonly memoryBytesMax: number
+  readonly diskBytes: number
+  readonly diskBytesMax: number
+  readonly arenas: number
+}
+
+/** A generation the cache still holds or remembers, newest first. */
+export interface HeldGeneration {
+  readonly generation: Generation
+  readonly witness: string
+  /** First and last time the source was seen at this generation, milliseconds since the epoch. */
+  readonly firstSeenMs: number
+  readonly lastSeenMs: number
+  readonly rows: number
+  readonly parts: number
+  /** Whether `as_of` can still answer from it. */
+  readonly held: boolean
+}
+
+export type BundleVerdict = 'up-to-date' | 'invalidated' | 'bundle-missing'
+
+export type CacheEvent =
+  | {
+      readonly kind: 'primed' | 'refreshed'
+      readonly ref: CollectionRef
+      readonly generation: Generation
+      readonly partsPulled: number
+    }
+  | { readonly kind: 'evicted' | 'invalidated'; readonly ref: CollectionRef }
+  | { readonly kind: 'failed'; readonly ref: CollectionRef; readonly code: string; readonly message: string }
+
+export interface VectorCache {
+  /**
+   * Holds a version resident, priming or refreshing first when the wanted version needs it. Concurrent calls share one
+   * check and one pull. When `signal` aborts, only this caller stops waiting; the pull goes on.
+   * Throws LG_GENERATION_EXPIRED, LG_OVER_BUDGET, LG_SOURCE_UNAVAILABLE, LG_BAD_ROW, LG_UNSUPPORTED.
+   */
+  pin(collection: CachedCollection, wanted: VersionWanted, options: CallOptions): Promise<PinnedVersion>
+  /** Milliseconds a caller should wait before asking again for a collection that is being primed; null when it is not. */
+  primingRetryMs(ref: CollectionRef): number | null
+  /** Checks the source now and pulls what is new. */
+  refresh(
+    collection: CachedCollection,
+    options: CallOptions,
+  ): Promise<{ readonly generation: Generation; readonly changed: boolean; readonly partsPulled: number }>
+  /** Drops every version of the collection from memory and disk; the next query primes again. */
+  invalidate(ref: CollectionRef): Promise<void>
+  /** Compares a published table.rulake.json with what is cached. `path`: of the bundle file or its directory. */
+  checkBundle(collection: CachedCollection, path: string, options: CallOptions): Promise<BundleVerdict>
+  /** Writes table.rulake.json (temp, fsync, rename) for the current version into a directory. */
+  publishBundle(collection: CachedCollection, directory: string, options: CallOptions): Promise<void>
+  history(ref: CollectionRef): readonly HeldGeneration[]
+  statistics(): CacheStatistics
+  collectionStatistics(ref: CollectionRef): CollectionStatistics
+  subscribe(listener: (event: CacheEvent) => void): () => void
+  /** Finishes or abandons background work, flushes nothing that is not durable already, frees arenas, releases the directory lock. */
+  close(): Promise<void>
+}

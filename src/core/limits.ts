@@ -1,0 +1,18 @@
+/** Law 13: every limit has a name, a unit and a clear error. Configurable ones are defaults here. */
+export const limits = {
+  dimensionMax: 8192,
+  kMax: 10_000,
+  bodyBytesMax: 16 * 1024 * 1024,
+  batchQueriesMax: 1024,
+  jsonDepthMax: 64,
+  filterNodesMax: 1024,
+  filterListMax: 10_000,
+  collectionNameBytesMax: 255,
+  idBytesMax: 4096,
+  deadlineMsMax: 600_000,
+  deadlineMsDefault: 10_000,
+  remoteTtlMsDefault: 5000,
+  bundleBytesMax: 64 * 1024,
+  bundleStringBytesMax: 4 * 1024,
+  rvfFrameBytesMax: 16 * 1024 * 1024,
+} as const

@@ -1,0 +1,122 @@
+/** Everything the server and the command line can ask of lakegate. */
+
+import type { CollectionInfo, WriteRequest } from '../adapters/adapter.js'
+import type { CacheEvent, CacheStatistics, CollectionStatistics, HeldGeneration } from '../cache/vector-cache.js'
+import type { Consistency } from '../core/contract.js'
+import type { GatewayError } from '../core/errors.js'
+import type { BackendId, CollectionRef } from '../core/generation.js'
+import type { RowId } from '../core/id.js'
+import type { Answer, Result } from './answer.js'
+import type { Query } from './query.js'
+
+interface CallOptions {
+  readonly signal: AbortSignal
+}
+
+export interface CollectionSummary {
+  readonly ref: CollectionRef
+  readonly info: CollectionInfo
+  readonly kind: string
+  readonly defaultConsistency: Consistency
+  readonly statistics: CollectionStatistics
+}
+
+export interface SourceSummary {
+  readonly backend: BackendId
+  readonly kind: string
+  readonly uri: string | null
+  /** Null while the source lists well. */
+  readonly error: { readonly code: string; readonly message: string } | null
+}
+
+/** A source as configuration or POST /v1/sources describes it; options are the kind's own. */
+export interface SourceConfig {
+  readonly name: string
+  readonly kind: string
+  readonly uri: string | null
+  readonly options: Readonly<Record<string, unknown>>
+}
+
+export interface ShardPlan {
+  readonly ref: CollectionRef
+  readonly route: 'cache' | 'pushdown'
+  readonly reason: string
+  readonly state: string
+  readonly consistency: string
+  readonly rows: number | null
+  readonly dimension: number | null
+  readonly metric: string
+  /** Parts that would have to be pulled first; null when only the source can tell. */
+  readonly partsMissing: number | null
+  readonly stages: readonly string[]
+}
+
+export interface QueryPlan {
+  readonly shards: readonly ShardPlan[]
+  readonly contract: string
+  readonly deadlineMs: number
+}
+
+export interface VerifyResult {
+  readonly matches: boolean
+  readonly digest: string
+  readonly expected: string
+  /** Why it could not be decided or differs; null when it matches. */
+  readonly reason: string | null
+}
+
+export interface WritableStatus {
+  readonly totalVectors: number
+  readonly totalSegments: number
+  readonly fileSize: number
+  readonly currentEpoch: number
+  readonly deadSpaceRatio: number
+  readonly readOnly: boolean
+}
+
+/** What happened, for /ws/live and logs. */
+export type GatewayEvent =
+  | { readonly kind: 'cache'; readonly event: CacheEvent }
+  | { readonly kind: 'written' | 'deleted'; readonly ref: CollectionRef; readonly rows: number; readonly epoch: number }
+  | { readonly kind: 'source-added' | 'source-removed'; readonly backend: BackendId }
+
+export interface Gateway {
+  /** Law 1 to 9. Rejects with a GatewayError when nothing could answer. */
+  search(query: Query, options: CallOptions): Promise<Answer>
+  /** One answer or error a query, in order; all see the same generations. */
+  searchBatch(queries: readonly Query[], options: CallOptions): Promise<readonly (Answer | GatewayError)[]>
+  explain(query: Query, options: CallOptions): Promise<QueryPlan>
+  verify(
+    receipt: {
+      readonly request: Readonly<Record<string, unknown>>
+      readonly digest: string
+      readonly sources: readonly unknown[]
+    },
+    parse: (request: unknown) => Query,
+    options: CallOptions,
+  ): Promise<VerifyResult>
+  row(ref: CollectionRef, id: RowId, want: { readonly includeVector: boolean }, options: CallOptions): Promise<Result>
+  collections(options: CallOptions): Promise<readonly CollectionSummary[]>
+  collection(ref: CollectionRef, options: CallOptions): Promise<CollectionSummary>
+  refresh(
+    ref: CollectionRef,
+    options: CallOptions,
+  ): Promise<{ readonly generation: string; readonly changed: boolean; readonly partsPulled: number }>
+  invalidate(ref: CollectionRef, options: CallOptions): Promise<void>
+  history(ref: CollectionRef, options: CallOptions): Promise<readonly HeldGeneration[]>
+  cache(): CacheStatistics
+  sources(): readonly SourceSummary[]
+  addSource(config: SourceConfig, options: CallOptions): Promise<SourceSummary>
+  removeSource(backend: BackendId, options: CallOptions): Promise<void>
+  /** Writes go to the one writable collection that RVF messages mean. Creates it with the first vectors' dimension and l2. */
+  ingest(
+    request: Omit<WriteRequest, 'collection'>,
+    options: CallOptions,
+  ): Promise<{ readonly accepted: number; readonly rejected: number; readonly epoch: number }>
+  delete(ids: readonly RowId[], options: CallOptions): Promise<{ readonly deleted: number; readonly epoch: number }>
+  writableStatus(options: CallOptions): Promise<WritableStatus>
+  /** Ready when every source has been listed once (or has said why not). */
+  ready(): boolean
+  subscribe(listener: (event: GatewayEvent) => void): () => void
+  close(): Promise<void>
+}
