@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vitest/config'
+import type { Reporter } from 'vitest/node'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
@@ -21,9 +22,27 @@ const runBuilt: Plugin = {
   },
 }
 
+const totals: Reporter = {
+  onTestRunEnd(modules, errors) {
+    let passed = 0
+    let failed = errors.length
+    for (const module of modules) {
+      failed += module.errors().length
+      for (const test of module.children.allTests()) {
+        if (test.result().state === 'passed') passed++
+        if (test.result().state === 'failed') failed++
+      }
+    }
+    console.log(`${passed} passed, ${failed} failed`)
+  },
+}
+
 export default defineConfig({
   plugins: [runBuilt],
   test: {
+    // CI adds up the report; people read the last line.
+    reporters: process.env.CI ? ['default', 'json', totals] : ['default', totals],
+    outputFile: { json: 'test-report.json' },
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     testTimeout: 60_000,
