@@ -66,6 +66,8 @@ export interface VerifyResult {
 }
 
 export interface WritableStatus {
+  /** Null while the collection does not exist. */
+  readonly dimension: number | null
   readonly totalVectors: number
   readonly totalSegments: number
   readonly fileSize: number
@@ -108,7 +110,10 @@ export interface Gateway {
   sources(): readonly SourceSummary[]
   addSource(config: SourceConfig, options: CallOptions): Promise<SourceSummary>
   removeSource(backend: BackendId, options: CallOptions): Promise<void>
-  /** Writes go to the one writable collection that RVF messages mean. Creates it with the first vectors' dimension and l2. */
+  /**
+   * Writes go to the one writable collection that RVF messages mean. Creates it with the first vectors' dimension and l2.
+   * No rows is a write too (the epoch rises), and then `dimension` is 0 and creates nothing.
+   */
   ingest(
     request: Omit<WriteRequest, 'collection'>,
     options: CallOptions,
