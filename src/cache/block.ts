@@ -1,0 +1,219 @@
+import assert from 'node:assert'
+import { GatewayError } from '../core/errors.js'
+import { type Metric, metrics } from '../core/metric.js'
+import type { Allocation } from './arena.js'
+import { metricNumber, padDimension } from './codebook.js'
+import {
+  blockBitsAt,
+  blockBytesAt,
+  blockBytesCodesAt,
+  blockDimensionAt,
+  blockEncodedAt,
+  blockFormat,
+  blockFormatAt,
+  blockHeaderBytes,
+  blockInverseNormsAt,
+  blockMagic,
+  blockMagicAt,
+  blockMetricAt,
+  blockNormMaxAt,
+  blockPaddedAt,
+  blockQuantizedAt,
+  blockRankedAt,
+  blockRanksAt,
+  blockResidualsAt,
+  blockRowsAt,
+  blockScalesAt,
+  blockSquaresAt,
+  blockVectorsAt,
+  dimensionMax,
+  groupRows,
+} from './kernel/layout.js'
+
+export interface BlockShape {
+  readonly rows: number
+  readonly dimension: number
+  readonly metric: Metric
+  /** Whether it has codes: below `quantizedRowsMin` rows a plain scan is as fast. */
+  readonly quantized: boolean
+}
+
+/** From about this many rows on, codes pay for the query's rotation and tables. */
+export const quantizedRowsMin = 1024
+
+/** Cache-line steps between the arrays of a block. */
+const align = (bytes: number): number => Math.ceil(bytes / 64) * 64
+
+/** Byte offset of every array, by its header field, and the size of the whole. */
+function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number, number>; readonly bytes: number } {
+  const padded = padDimension(shape.dimension)
+  const rows = Math.ceil(shape.rows / groupRows) * groupRows
+  const offsets = new Map<number, number>()
+  let end = blockHeaderBytes
+  const place = (field: number, bytes: number): void => {
+    offsets.set(field, end)
+    end = align(end + bytes)
+  }
+  place(blockVectorsAt, shape.rows * padded * 4)
+  place(blockRanksAt, shape.rows * 4)
+  if (shape.metric === 'cosine') place(blockInverseNormsAt, shape.rows * 4)
+  if (shape.quantized) {
+    place(blockBitsAt, (rows / groupRows) * (padded * 4 + 3 * groupRows * 4))
+    place(blockBytesCodesAt, rows * padded)
+    place(blockSquaresAt, rows * 4)
+    place(blockScalesAt, rows * 4)
+    place(blockResidualsAt, rows * 4)
+  }
+  return { offsets, bytes: end }
+}
+
+/** Bytes of arena that a block of this shape takes. */
+export const blockBytes = (shape: BlockShape): number => blockLayout(shape).bytes
+
+/** Takes the allocation over (the block's owner frees it) and lays out an empty block of zero vectors in it. */
+export function createBlock(allocation: Allocation, shape: BlockShape): Block {
+  const layout = blockLayout(shape)
+  assert(allocation.bytes === layout.bytes, 'a block fills its allocation')
+  allocation.u8().fill(0)
+  const header = allocation.u32()
+  header[blockMagicAt / 4] = blockMagic
+  header[blockFormatAt / 4] = blockFormat
+  header[blockRowsAt / 4] = shape.rows
+  header[blockDimensionAt / 4] = shape.dimension
+  header[blockPaddedAt / 4] = padDimension(shape.dimension)
+  header[blockMetricAt / 4] = metricNumber(shape.metric)
+  header[blockQuantizedAt / 4] = shape.quantized ? 1 : 0
+  header[blockBytesAt / 4] = layout.bytes
+  for (const [field, offset] of layout.offsets) header[field / 4] = offset
+  return new Block(allocation, shape)
+}
+
+/**
+ * Takes over an allocation that holds the bytes of an encoded block, as they were on disk.
+ * Throws LG_CORRUPT when the header is not one that this version writes for these many bytes.
+ */
+export function openBlock(allocation: Allocation): Block {
+  const refuse = (what: string, expected: unknown, found: unknown): never => {
+    throw new GatewayError('LG_CORRUPT', `block: ${what}: expected ${String(expected)}, found ${String(found)}`)
+  }
+  if (allocation.bytes < blockHeaderBytes) refuse('size', `at least ${blockHeaderBytes} bytes`, allocation.bytes)
+  const header = allocation.u32()
+  const field = (at: number): number => header[at / 4]!
+  if (field(blockMagicAt) !== blockMagic) refuse('magic', blockMagic, field(blockMagicAt))
+  if (field(blockFormatAt) !== blockFormat) refuse('format version', blockFormat, field(blockFormatAt))
+  if (field(blockEncodedAt) !== 1) refuse('encoded', 1, field(blockEncodedAt))
+  const metric = metrics[field(blockMetricAt)] ?? refuse('metric', '0 to 2', field(blockMetricAt))
+  const dimension = field(blockDimensionAt)
+  if (dimension < 1 || dimension > dimensionMax) refuse('dimension', `1 to ${dimensionMax}`, dimension)
+  if (field(blockPaddedAt) !== padDimension(dimension))
+    refuse('padded dimension', padDimension(dimension), field(blockPaddedAt))
+  const shape = { rows: field(blockRowsAt), dimension, metric, quantized: field(blockQuantizedAt) === 1 }
+  const layout = blockLayout(shape)
+  if (allocation.bytes !== layout.bytes || field(blockBytesAt) !== layout.bytes)
+    refuse('bytes', layout.bytes, `${field(blockBytesAt)} in ${allocation.bytes}`)
+  for (const [at, offset] of layout.offsets) if (field(at) !== offset) refuse(`offset ${at}`, offset, field(at))
+  return new Block(allocation, shape)
+}
+
+/** The kernel's part of a segment: vectors and codes, with no address in them, so the bytes move to disk and back. */
+export class Block {
+  readonly allocation: Allocation
+  readonly rows: number
+  readonly dimension: number
+  readonly metric: Metric
+  readonly quantized: boolean
+  readonly #stride: number
+
+  /** Use createBlock or openBlock. */
+  constructor(allocation: Allocation, shape: BlockShape) {
+    this.allocation = allocation
+    this.rows = shape.rows
+    this.dimension = shape.dimension
+    this.metric = shape.metric
+    this.quantized = shape.quantized
+    this.#stride = padDimension(shape.dimension)
+  }
+
+  /** Whether an encode job has finished: before, the block cannot be scanned or stored. */
+  get encoded(): boolean {
+    return this.#header(blockEncodedAt) === 1
+  }
+
+  get ranked(): boolean {
+    return this.#header(blockRankedAt) === 1
+  }
+
+  /**
+   * Copies rows in, before encoding.
+   * @param vectors float32[count * dimension], finite; borrowed
+   */
+  writeRows(firstRow: number, vectors: Float32Array): void {
+    const count = vectors.length / this.dimension
+    assert(Number.isInteger(count) && firstRow >= 0 && firstRow + count <= this.rows, 'rows lie inside the block')
+    const target = this.#vectors()
+    if (this.#stride === this.dimension) {
+      target.set(vectors, firstRow * this.#stride)
+      return
+    }
+    for (let row = 0; row < count; row++)
+      target.set(vectors.subarray(row * this.dimension, (row + 1) * this.dimension), (firstRow + row) * this.#stride)
+  }
+
+  /** float32[dimension], a copy. */
+  vector(row: number): Float32Array {
+    assert(row >= 0 && row < this.rows, 'row lies inside the block')
+    const start = row * this.#stride
+    return Float32Array.from(this.#vectors().subarray(start, start + this.dimension))
+  }
+
+  /**
+   * Says how rows of equal distance are ordered from now on. Scans that run meanwhile still order by position.
+   * @param ranks uint32[rows], distinct; copied
+   */
+  setTieRanks(ranks: Uint32Array): void {
+    assert(ranks.length === this.rows, 'one rank a row')
+    const words = this.allocation.u32()
+    words.set(ranks, this.#header(blockRanksAt) / 4)
+    Atomics.store(words, blockRankedAt / 4, 1)
+  }
+
+  #header(field: number): number {
+    return Atomics.load(this.allocation.u32(), field / 4)
+  }
+
+  #vectors(): Float32Array {
+    return this.allocation.f32().subarray(this.#header(blockVectorsAt) / 4)
+  }
+}
+
+/** What the kernel needs to know of a block to plan a scan. */
+export interface BlockSummary {
+  readonly rows: number
+  readonly paddedDimension: number
+  readonly metric: number
+  readonly quantized: boolean
+  readonly ranked: boolean
+}
+
+/** Reads a block's header in place. Throws LG_INTERNAL unless an encoded (or, for encoding, laid out) block is there. */
+export function summarizeBlock(memory: WebAssembly.Memory, offset: number): BlockSummary {
+  const header = new Uint32Array(memory.buffer, offset, blockHeaderBytes / 4)
+  assert(header[blockMagicAt / 4] === blockMagic, 'a job names blocks by the offset of their header')
+  return {
+    rows: header[blockRowsAt / 4]!,
+    paddedDimension: header[blockPaddedAt / 4]!,
+    metric: header[blockMetricAt / 4]!,
+    quantized: header[blockQuantizedAt / 4] === 1,
+    ranked: Atomics.load(header, blockRankedAt / 4) === 1,
+  }
+}
+
+/**
+ * Makes a block scannable once all its rows are encoded.
+ * @param maxima one float64[4] a range of rows, as the kernel gave them
+ */
+export function finishBlock(memory: WebAssembly.Memory, offset: number, maxima: readonly Float64Array[]): void {
+  const target = new Float64Array(memory.buffer, offset + blockNormMaxAt, 4)
+  for (let i = 0; i < 4; i++) target[i] = maxima.reduce((max, range) => Math.max(max, range[i]!), 0)
+  Atomics.store(new Uint32Array(memory.buffer, offset, blockHeaderBytes / 4), blockEncodedAt / 4, 1)
+}

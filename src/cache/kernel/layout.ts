@@ -1,0 +1,99 @@
+/*
+ * Byte layouts that the kernel (AssemblyScript) and its callers (TypeScript) share. Both compilers read this one file, so
+ * it holds plain numbers only. Offsets are in bytes; little-endian throughout.
+ */
+
+/** Limits the scratch area is sized for; the same as limits.dimensionMax and limits.kMax in src/core/limits.ts. */
+export const dimensionMax = 8192
+export const kMax = 10000
+
+/** Rows interleaved in one group of 1-bit codes. */
+export const groupRows = 32
+/** Rows a scan looks at between two looks at its threshold. */
+export const chunkRows = 4096
+
+/* Metric numbers in headers. */
+export const metricL2 = 0
+export const metricCosine = 1
+export const metricDot = 2
+
+/* Which bounds a scan may use. */
+export const stageExact = 0
+export const stageBits = 1
+
+/* ---- Block header: 256 bytes; offsets in it are relative to the block's start. ---- */
+export const blockMagic = 0x4b42474c
+export const blockFormat = 1
+export const blockHeaderBytes = 256
+
+export const blockMagicAt = 0
+export const blockFormatAt = 4
+export const blockRowsAt = 8
+export const blockDimensionAt = 12
+/** Dimension rounded up to a multiple of 16: the row stride of vectors and byte codes. */
+export const blockPaddedAt = 16
+export const blockMetricAt = 20
+/** 1 when the block has room for codes. */
+export const blockQuantizedAt = 24
+/** 1 when norms, maxima and (in a quantized block) codes are in place. */
+export const blockEncodedAt = 28
+/** 1 when tie ranks are in place; changes once, from 0 to 1, after the ranks. */
+export const blockRankedAt = 32
+export const blockBytesAt = 36
+/** f32[rows][padded], zeros in the padding. */
+export const blockVectorsAt = 40
+/** u32[rows]: position of the row in the order of ids. */
+export const blockRanksAt = 44
+/** cosine: f32[rows], 1 / norm; NaN where the norm is zero or outside [1e-15, 1e15]. Otherwise 0. */
+export const blockInverseNormsAt = 48
+/** [rows / 32] groups: u8[padded / 4][16] sign nibbles, then f32[32] square, f32[32] factor, f32[32] error. */
+export const blockBitsAt = 52
+/** i8[rows][padded] */
+export const blockBytesCodesAt = 56
+/** f32[rows] each: square of the code, -2 * scale, residual bound; each padded to a multiple of 4 rows. */
+export const blockSquaresAt = 60
+export const blockScalesAt = 64
+export const blockResidualsAt = 68
+/** f64: maxima over the rows; see docs/rounding.md. */
+export const blockNormMaxAt = 80
+export const blockCentredMaxAt = 88
+export const blockSpreadMaxAt = 96
+export const blockFactorErrorMaxAt = 104
+
+/** What `encode` leaves in its scratch area: the four maxima over the rows it saw, in header order. */
+export const maximaBytes = 32
+
+/* ---- Codebook copy in an arena. ---- */
+export const codebookHeaderBytes = 64
+export const codebookPaddedAt = 0
+export const codebookMetricAt = 4
+/** Rounds of signs, Hadamard and (unless padded is a power of two) mixing. */
+export const codebookRoundsAt = 8
+/** Largest power of two that is at most padded. */
+export const codebookHadamardAt = 12
+/** f32[padded] follows the header, then u32[rounds][padded] sign bits (0 or 0x80000000). */
+export const codebookCenterAt = 64
+
+/* ---- Scratch area: one a slot and arena. ---- */
+/** f32[dimensionMax]: the query as given, zeros in the padding; the caller writes it. */
+export const scratchQueryAt = 0
+/** f32[dimensionMax]: the query of unit length (cosine). */
+export const scratchUnitAt = 32768
+/** f32[dimensionMax]: the centred and rotated query, or row being encoded. */
+export const scratchRotatedAt = 65536
+/** i16[dimensionMax]: the rotated query in 16-bit integers. */
+export const scratchIntegersAt = 98304
+/** u8[1024][16]: sums of signed coordinates for every nibble. */
+export const scratchTableAt = 114688
+/** (f32 estimate, u32 row)[chunkRows] */
+export const scratchCandidatesAt = 131072
+/** 128 bytes to pass lanes through memory, and the maxima of `encode`. */
+export const scratchLanesAt = 163840
+/** (f64 distance, u32 order, u32 row)[kMax]: a heap while scanning, ascending afterwards. */
+export const scratchHitsAt = 164096
+export const hitBytes = 16
+/** scratchHitsAt + kMax * hitBytes, rounded up to a multiple of 64. */
+export const scratchBytes = 324096
+
+/** Where scratch areas begin in an arena: below are the module's own statics. */
+export const arenaScratchAt = 1024
