@@ -7,6 +7,8 @@ export const limits = {
   jsonDepthMax: 64,
   filterNodesMax: 1024,
   filterListMax: 10_000,
+  /** UTF-16 units of one LIKE pattern: matching costs at most pattern times text. */
+  filterPatternMax: 1024,
   collectionNameBytesMax: 255,
   idBytesMax: 4096,
   deadlineMsMax: 600_000,
