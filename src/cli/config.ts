@@ -1,6 +1,7 @@
 /** Configuration: TOML text and environment in, a whole `Config` or every problem out. */
 import { parse, TomlError } from 'smol-toml'
 import { GatewayError } from '../core/errors.js'
+import { suggestion } from '../core/suggestion.js'
 import type { SourceConfig } from '../federation/gateway.js'
 import { locateKeys } from './config-lines.js'
 import {
@@ -12,7 +13,6 @@ import {
   sourceSettings,
   type ValueType,
 } from './config-table.js'
-import { suggestion } from './suggestion.js'
 
 type SectionValues<S> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
 

@@ -1,0 +1,73 @@
+/** Answers as JSON text. Written by hand because every query passes here. */
+import { cellToJson } from '../core/cell.js'
+import type { RowId } from '../core/id.js'
+import { type JsonValue, stringifyJson } from '../core/json.js'
+import type { Answer, Certificate, Receipt, Result, SourceReceipt } from '../federation/answer.js'
+import { float32Text } from './float32-text.js'
+
+/** { results, receipt? } */
+export function answerJson(answer: Answer): string {
+  const results = `{"results":[${answer.results.map(resultJson).join(',')}]`
+  return answer.receipt === null ? `${results}}` : `${results},"receipt":${receiptJson(answer.receipt)}}`
+}
+
+/** Integers in full digits, strings as strings. */
+export const idJson = (id: RowId): string => (typeof id === 'bigint' ? id.toString() : JSON.stringify(id))
+
+export function resultJson(result: Result): string {
+  let text = `{"id":${idJson(result.id)},"distance":${float32Text(result.distance)},"backend":${JSON.stringify(result.backend)},"collection":${JSON.stringify(result.collection)}`
+  if (result.metadata !== null) text += `,"metadata":${metadataJson(result.metadata)}`
+  if (result.vector !== null) text += `,"vector":${vectorJson(result.vector)}`
+  return `${text}}`
+}
+
+export const metadataJson = (fields: NonNullable<Result['metadata']>): string =>
+  `{${fields.map((field) => `${JSON.stringify(field.name)}:${cellToJson(field.value, field.type)}`).join(',')}}`
+
+export const vectorJson = (vector: Float32Array): string => `[${Array.from(vector, float32Text).join(',')}]`
+
+export function receiptJson(receipt: Receipt): string {
+  let text = `{"complete":${receipt.complete}`
+  if (receipt.metric !== null) text += `,"metric":"${receipt.metric}"`
+  text += `,"k":${receipt.k},"certificate":${certificateJson(receipt.certificate)},"sources":[${receipt.sources.map(sourceJson).join(',')}]`
+  if (receipt.request !== null) text += `,"request":${stringifyJson(receipt.request as JsonValue)}`
+  if (receipt.digest !== null) text += `,"digest":"${receipt.digest}"`
+  return `${text}}`
+}
+
+function certificateJson(certificate: Certificate): string {
+  switch (certificate.kind) {
+    case 'proven':
+      return '{"kind":"proven","miss_probability":0}'
+    case 'certified':
+      return `{"kind":"certified","miss_probability":${certificate.missProbability}}`
+    case 'target':
+      return `{"kind":"target","recall_target":${certificate.recallTarget}}`
+    case 'fused':
+      return '{"kind":"fused"}'
+  }
+}
+
+function sourceJson(source: SourceReceipt): string {
+  const name = `{"backend":${JSON.stringify(source.backend)},"collection":${JSON.stringify(source.collection)},"status":"${source.status}"`
+  switch (source.status) {
+    case 'ok':
+      return (
+        `${name},"generation":${JSON.stringify(source.generation)},"witness":"${source.witness}","rows":${source.rows},"route":"${source.route}"` +
+        `,"metric":"${source.metric}","certificate":${certificateJson(source.certificate)}` +
+        `,"freshness":{"checked_at":"${new Date(source.freshness.checkedAtMs).toISOString()}","age_ms":${milliseconds(source.freshness.ageMs)},"policy":${JSON.stringify(source.freshness.policy)}}` +
+        `,"search_ms":${milliseconds(source.searchMs)},"wait_ms":${milliseconds(source.waitMs)},"bytes_scanned":${source.bytesScanned}}`
+      )
+    case 'failed':
+      return `${name},"code":${JSON.stringify(source.code)},"reason":${JSON.stringify(source.reason)}${retryJson(source.retryAfterMs)}}`
+    case 'skipped':
+      return `${name},"reason":${JSON.stringify(source.reason)}${retryJson(source.retryAfterMs)}}`
+    case 'priming':
+      return `${name},"reason":"the first pull is still running"${retryJson(source.retryAfterMs)}}`
+  }
+}
+
+const retryJson = (ms: number | null): string => (ms === null ? '' : `,"retry_after_ms":${Math.ceil(ms)}`)
+
+/** Whole microseconds: what the clock can tell. */
+const milliseconds = (ms: number): string => String(Math.round(ms * 1000) / 1000)

@@ -1,0 +1,166 @@
+import swagger from '@fastify/swagger'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify'
+import type { Registry } from 'prom-client'
+import type { Clock } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
+import { type JsonValue, parseJson, stringifyJson } from '../core/json.js'
+import type { Gateway } from '../federation/gateway.js'
+import { createCancellation } from './cancellation.js'
+import { collectionRoutes } from './collection-routes.js'
+import type { ServerContext } from './context.js'
+import { sendError } from './error-reply.js'
+import { createMetrics } from './metrics.js'
+import { operationsRoutes } from './operations-routes.js'
+import { batchRoutes, queryRoutes } from './query-routes.js'
+import { type Fields, refuseUnknown } from './request-fields.js'
+import { rvfRoutes } from './rvf-routes.js'
+import { sharedSchemas } from './schemas.js'
+import { sourceRoutes } from './source-routes.js'
+
+export interface ServerConfig {
+  readonly bodyBytesMax: number
+  readonly kMax: number
+  /** For requests that name no deadline. */
+  readonly deadlineMs: number
+  /** How long requests under way may go on after close() was called. */
+  readonly graceMs: number
+  readonly version: string
+}
+
+export interface ServerOptions {
+  /** Borrowed: closing the server leaves it open. */
+  readonly gateway: Gateway
+  readonly config: ServerConfig
+  readonly clock: Clock
+  readonly log: FastifyBaseLogger
+  /** Where metrics go; the server's own when left out. */
+  readonly registry?: Registry
+}
+
+/**
+ * The HTTP server, not yet listening. close() answers new requests with 503, lets those under way finish within the grace
+ * period, and then aborts them.
+ */
+export function createServer(options: ServerOptions): FastifyInstance {
+  const { gateway, config, clock, log } = options
+  const app = Fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: config.bodyBytesMax,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 16_384 },
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+  })
+  const context: ServerContext = {
+    gateway,
+    clock,
+    rules: { kMax: config.kMax, deadlineMs: config.deadlineMs },
+    cancellation: createCancellation(),
+    metrics: createMetrics(gateway, options.registry),
+  }
+
+  // Parsers beside the routes check bodies; schemas describe them. Query strings are flat, so their names are checked here.
+  app.setValidatorCompiler<{ properties?: object }>(({ schema, httpPart }) => {
+    if (httpPart !== 'querystring') return () => true
+    const known = new Set(Object.keys(schema.properties ?? {}))
+    return (query: Fields) => {
+      refuseUnknown(query, known)
+      return true
+    }
+  })
+  app.setSerializerCompiler(() => (body) => stringifyJson(body as JsonValue))
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
+    parseJson(body),
+  )
+  for (const schema of sharedSchemas) app.addSchema(schema)
+
+  app.setErrorHandler(sendError)
+  app.setNotFoundHandler((request) => {
+    throw noSuchRoute(request.method, request.url)
+  })
+  drainOnClose(app, context, config.graceMs)
+  app.addHook('onRequest', async (request) => {
+    // Before the body is read, so that its content type does not matter.
+    if (request.is404) throw noSuchRoute(request.method, request.url)
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none'
+    context.metrics.request(route, request.method, reply.statusCode, reply.elapsedTime / 1000)
+  })
+
+  app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'lakegate',
+        version: config.version,
+        description: 'Vector search over the lakes you already have.',
+      },
+    },
+    refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `schema-${i}`) },
+  })
+  const methods = collectMethods(app)
+  app.register(queryRoutes(context))
+  app.register(batchRoutes(context))
+  app.register(rvfRoutes(context))
+  app.register(collectionRoutes(context))
+  app.register(sourceRoutes(context))
+  app.register(operationsRoutes(context))
+  app.register(refuseOtherMethods(methods))
+  return app
+}
+
+const noSuchRoute = (method: string, url: string): GatewayError =>
+  new GatewayError('LG_NOT_FOUND', `no such route: ${method} ${url.split('?')[0]}; GET /docs lists them`)
+
+function drainOnClose(app: FastifyInstance, context: ServerContext, graceMs: number): void {
+  let draining = false
+  let graceTimer: NodeJS.Timeout | undefined
+  app.addHook('onRequest', async (request, reply) => {
+    if (!draining || request.url === '/livez') return
+    reply.header('connection', 'close')
+    throw new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { retryAfterMs: 1000 })
+  })
+  app.addHook('preClose', async () => {
+    draining = true
+    graceTimer = setTimeout(() => {
+      context.cancellation.abortAll()
+      app.server.closeAllConnections()
+    }, graceMs)
+  })
+  app.addHook('onClose', async () => clearTimeout(graceTimer))
+}
+
+/** Path to the methods that routes registered after this call serve. */
+function collectMethods(app: FastifyInstance): Map<string, Set<string>> {
+  const methods = new Map<string, Set<string>>()
+  app.addHook('onRoute', (route: RouteOptions) => {
+    const served = methods.get(route.url) ?? new Set()
+    for (const method of [route.method].flat()) served.add(method)
+    methods.set(route.url, served)
+  })
+  return methods
+}
+
+/** 405 with Allow where a path exists but not for the method. Registered last. */
+function refuseOtherMethods(methods: Map<string, Set<string>>) {
+  return async (app: FastifyInstance): Promise<void> => {
+    for (const [url, served] of [...methods]) {
+      const allow = [...served].sort().join(', ')
+      const others = app.supportedMethods.filter((method) => !served.has(method))
+      app.route({
+        method: others,
+        url,
+        exposeHeadRoute: false,
+        schema: { hide: true },
+        onRequest: async (request, reply) => {
+          reply.header('allow', allow)
+          throw new GatewayError('LG_METHOD_NOT_ALLOWED', `${request.method} ${url}: expected ${allow}`)
+        },
+        handler: () => undefined,
+      })
+    }
+  }
+}

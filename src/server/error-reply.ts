@@ -1,0 +1,69 @@
+/** Every failure as one JSON body: RVF's { error, code } and ours. */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { GatewayError, toGatewayError } from '../core/errors.js'
+
+export interface ErrorBody {
+  readonly error: string
+  readonly code: number
+  readonly lg_code: string
+  readonly field?: string
+  readonly retry: string
+  readonly retry_after_ms?: number
+  readonly docs: string
+}
+
+export function errorBody(error: GatewayError): ErrorBody {
+  return {
+    error: error.message,
+    code: error.rvfCode,
+    lg_code: error.code,
+    ...(error.field === undefined ? {} : { field: error.field }),
+    retry: error.retry,
+    ...(error.retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(error.retryAfterMs) }),
+    docs: `docs/errors.md#${error.code.toLowerCase()}`,
+  }
+}
+
+/** What Fastify itself refuses, in our words. */
+function refusedByFastify(error: FastifyError, request: FastifyRequest): GatewayError | null {
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new GatewayError(
+        'LG_TOO_LARGE',
+        `body: expected at most ${request.routeOptions.bodyLimit} bytes (the limit server.body_limit)`,
+        { field: 'body' },
+      )
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return unsupportedMediaType(request)
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new GatewayError('LG_INVALID_REQUEST', 'body: its length differs from the header Content-Length', {
+        field: 'body',
+      })
+    case 'FST_ERR_BAD_URL':
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new GatewayError('LG_INVALID_REQUEST', 'path: expected a valid percent-encoded path', { field: 'path' })
+    default:
+      return null
+  }
+}
+
+export const unsupportedMediaType = (request: FastifyRequest, expected = 'application/json'): GatewayError =>
+  new GatewayError(
+    'LG_UNSUPPORTED_MEDIA_TYPE',
+    `content-type: expected ${expected}, found ${request.headers['content-type'] ?? 'none'}`,
+    { field: 'content-type' },
+  )
+
+export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const known = thrown instanceof GatewayError ? thrown : refusedByFastify(thrown as FastifyError, request)
+  const error = known ?? toGatewayError(thrown)
+  if (error.status >= 500) request.log.error({ err: error, cause: error.cause }, error.code)
+  const body = errorBody(error)
+  if (error.retryAfterMs !== undefined) reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterMs / 1000)))
+  // What went wrong inside is for the log, not for callers.
+  const shown =
+    error.code === 'LG_INTERNAL'
+      ? { ...body, error: `internal error; the log tells more under request ${request.id}` }
+      : body
+  reply.code(error.status).type('application/json; charset=utf-8').send(JSON.stringify(shown))
+}

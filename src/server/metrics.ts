@@ -1,0 +1,72 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { GatewayError } from '../core/errors.js'
+import type { Answer } from '../federation/answer.js'
+import type { Gateway } from '../federation/gateway.js'
+
+export interface Metrics {
+  readonly registry: Registry
+  request(route: string, method: string, status: number, seconds: number): void
+  answered(answer: Answer): void
+  failed(error: GatewayError): void
+}
+
+/** Prometheus metrics of one server. @param registry the server's own when it is given none */
+export function createMetrics(gateway: Gateway, registry = new Registry()): Metrics {
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+  const requests = new Histogram({
+    name: 'lakegate_http_request_duration_seconds',
+    help: 'Time from the request head to the end of the reply.',
+    labelNames: ['route', 'method', 'status'] as const,
+    buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers,
+  })
+  const queries = new Counter({
+    name: 'lakegate_queries_total',
+    help: 'Queries by outcome: complete, partial, or the code of the error.',
+    labelNames: ['outcome'] as const,
+    registers,
+  })
+  const certificates = new Counter({
+    name: 'lakegate_certificates_total',
+    help: 'Answers by the kind of their certificate.',
+    labelNames: ['kind'] as const,
+    registers,
+  })
+  const sources = new Counter({
+    name: 'lakegate_source_outcomes_total',
+    help: 'Shards of answers by backend and what became of them.',
+    labelNames: ['backend', 'status'] as const,
+    registers,
+  })
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+  }
+  gauge('lakegate_cache_memory_bytes', 'Bytes of segments in memory.', () => gateway.cache().memoryBytes)
+  gauge('lakegate_cache_memory_limit_bytes', 'The memory budget.', () => gateway.cache().memoryBytesMax)
+  gauge('lakegate_cache_disk_bytes', 'Bytes of segment files.', () => gateway.cache().diskBytes)
+  gauge('lakegate_cache_disk_limit_bytes', 'The disk budget.', () => gateway.cache().diskBytesMax)
+  gauge('lakegate_cache_arenas', 'Shared WebAssembly memories in the pool.', () => gateway.cache().arenas)
+  gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
+  return {
+    registry,
+    request: (route, method, status, seconds) => requests.labels(route, method, String(status)).observe(seconds),
+    answered(answer) {
+      if (answer.receipt === null) {
+        queries.labels('unreported').inc()
+        return
+      }
+      queries.labels(answer.receipt.complete ? 'complete' : 'partial').inc()
+      certificates.labels(answer.receipt.certificate.kind).inc()
+      for (const source of answer.receipt.sources) sources.labels(source.backend, source.status).inc()
+    },
+    failed: (error) => queries.labels(error.code).inc(),
+  }
+}

@@ -1,0 +1,34 @@
+import type { FastifyInstance } from 'fastify'
+import { GatewayError } from '../core/errors.js'
+import type { ServerContext } from './context.js'
+import { docsPage } from './docs-page.js'
+import * as schemas from './schemas.js'
+
+export function operationsRoutes(context: ServerContext) {
+  const { gateway, metrics } = context
+  return async (app: FastifyInstance): Promise<void> => {
+    app.get('/livez', { schema: schemas.alive }, async () => ({ status: 'ok' }))
+
+    app.get('/readyz', { schema: schemas.ready }, async () => {
+      if (!gateway.ready())
+        throw new GatewayError('LG_OVERLOADED', 'not ready: sources are still being listed', { retryAfterMs: 1000 })
+      return { status: 'ready' }
+    })
+
+    app.get('/metrics', { schema: schemas.metrics }, async (_request, reply) =>
+      reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
+    )
+
+    app.get('/openapi.json', { schema: schemas.openapi }, async () => app.swagger())
+
+    app.get('/docs', { schema: schemas.docs }, async (_request, reply) =>
+      reply
+        .header(
+          'content-security-policy',
+          "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+        )
+        .type('text/html; charset=utf-8')
+        .send(docsPage),
+    )
+  }
+}

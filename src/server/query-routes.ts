@@ -1,0 +1,129 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { GatewayError, toGatewayError } from '../core/errors.js'
+import type { JsonValue } from '../core/json.js'
+import { limits } from '../core/limits.js'
+import type { Answer } from '../federation/answer.js'
+import type { QueryPlan } from '../federation/gateway.js'
+import type { Query } from '../federation/query.js'
+import { answerJson } from './answer-json.js'
+import type { ServerContext } from './context.js'
+import { errorBody, unsupportedMediaType } from './error-reply.js'
+import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
+import { type Fields, readArray, readObject, readText, refusal, refuseUnknown } from './request-fields.js'
+import * as schemas from './schemas.js'
+
+const json = 'application/json; charset=utf-8'
+
+export function queryRoutes(context: ServerContext) {
+  const { gateway, rules, metrics, cancellation } = context
+
+  /** A raw vector comes as bytes with everything else in the query string. */
+  const requestedQuery = (request: FastifyRequest): Query => {
+    if (Buffer.isBuffer(request.body)) return parseRawQuery(request.body, request.query as Fields, rules)
+    if (request.body === undefined) throw unsupportedMediaType(request, 'application/json or application/octet-stream')
+    refuseUnknown(request.query as Fields, noParameters, 'query string: ')
+    return parseQuery(request.body, rules)
+  }
+
+  const search = async (query: Query, reply: FastifyReply): Promise<Answer> => {
+    try {
+      const answer = await gateway.search(query, { signal: cancellation.signalOf(reply) })
+      metrics.answered(answer)
+      return answer
+    } catch (error) {
+      metrics.failed(toGatewayError(error))
+      throw error
+    }
+  }
+
+  return async (app: FastifyInstance): Promise<void> => {
+    app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
+      done(null, body),
+    )
+
+    app.post('/v1/query', { schema: schemas.query }, async (request, reply) => {
+      const answer = await search(requestedQuery(request), reply)
+      return reply.type(json).send(answerJson(answer))
+    })
+
+    app.post('/v1/explain', { schema: schemas.explain }, async (request, reply) => {
+      const plan = await gateway.explain(requestedQuery(request), {
+        signal: cancellation.signalWithin(reply, rules.deadlineMs),
+      })
+      return planBody(plan)
+    })
+  }
+}
+
+const noParameters: ReadonlySet<string> = new Set()
+
+export function batchRoutes(context: ServerContext) {
+  const { gateway, rules, metrics, cancellation } = context
+  return async (app: FastifyInstance): Promise<void> => {
+    app.post('/v1/query/batch', { schema: schemas.batch }, async (request, reply) => {
+      const queries = parseBatch(request.body, rules)
+      const answers = await gateway.searchBatch(queries, { signal: cancellation.signalOf(reply) })
+      const texts = answers.map((answer) => {
+        if (answer instanceof GatewayError) {
+          metrics.failed(answer)
+          return JSON.stringify(errorBody(answer))
+        }
+        metrics.answered(answer)
+        return answerJson(answer)
+      })
+      return reply.type(json).send(`{"answers":[${texts.join(',')}]}`)
+    })
+
+    app.post('/v1/verify', { schema: schemas.verify }, async (request, reply) => {
+      const receipt = parseReceipt(request.body)
+      return gateway.verify(receipt, (value) => parseQuery(value, rules, 'request.'), {
+        signal: cancellation.signalOf(reply),
+      })
+    })
+  }
+}
+
+function parseBatch(body: unknown, rules: QueryRules): readonly Query[] {
+  const { queries, ...shared } = readObject(body, 'body')
+  const wanted = readArray(queries, 'queries', 'queries')
+  if (wanted.length === 0) throw refusal('LG_INVALID_REQUEST', 'queries', 'expected at least one query, found none')
+  if (wanted.length > limits.batchQueriesMax)
+    throw refusal(
+      'LG_TOO_LARGE',
+      'queries',
+      `expected at most ${limits.batchQueriesMax} queries (the limit batchQueriesMax), found ${wanted.length}`,
+    )
+  return wanted.map((query, i) =>
+    parseQuery({ ...shared, ...readObject(query, `queries[${i}]`) }, rules, `queries[${i}].`),
+  )
+}
+
+/** A full receipt, or the whole reply that it came in. */
+function parseReceipt(body: unknown): Parameters<ServerContext['gateway']['verify']>[0] {
+  const outer = readObject(body, 'body')
+  const receipt = outer.receipt === undefined ? outer : readObject(outer.receipt, 'receipt')
+  const prefix = outer.receipt === undefined ? '' : 'receipt.'
+  return {
+    request: readObject(receipt.request, `${prefix}request`, 'the request (ask for it with "receipt": "full")'),
+    digest: readText(receipt.digest, `${prefix}digest`, 128),
+    sources: readArray(receipt.sources, `${prefix}sources`, 'sources'),
+  }
+}
+
+const planBody = (plan: QueryPlan): JsonValue => ({
+  contract: plan.contract,
+  deadline_ms: plan.deadlineMs,
+  shards: plan.shards.map((shard) => ({
+    backend: shard.ref.backend,
+    collection: shard.ref.collection,
+    route: shard.route,
+    reason: shard.reason,
+    state: shard.state,
+    consistency: shard.consistency,
+    rows: shard.rows,
+    dimension: shard.dimension,
+    metric: shard.metric,
+    parts_missing: shard.partsMissing,
+    stages: shard.stages,
+  })),
+})
