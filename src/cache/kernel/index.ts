@@ -1,4 +1,4 @@
-/** Replaced by the kernel. */
-export function version(): i32 {
-  return 1
-}
+/** The kernel's exports: what src/cache/kernel.ts calls. Every bound used here is derived in docs/rounding.md. */
+export { encode } from './encode'
+export { prepare } from './query'
+export { scan, lostDistance } from './scan'

@@ -1,0 +1,193 @@
+/** Codes, factors and bounds of rows whose vectors are in place. */
+import {
+  blockBitsAt,
+  blockBytesCodesAt,
+  blockInverseNormsAt,
+  blockMetricAt,
+  blockPaddedAt,
+  blockQuantizedAt,
+  blockResidualsAt,
+  blockScalesAt,
+  blockSquaresAt,
+  blockVectorsAt,
+  codebookCenterAt,
+  groupRows,
+  metricCosine,
+  metricDot,
+  scratchLanesAt,
+  scratchRotatedAt,
+} from './layout'
+import { high, low, maxF32, product64, roundDown, roundUp, scaleTo, subtract, sumF64, unit } from './lanes'
+import { rotate, rotationError } from './rotation'
+
+/** Residuals below this get a code of zeros: their scale would leave float32's normal range. */
+const tiny: f32 = 1e-30
+
+let normMax: f64 = 0
+let centredMax: f64 = 0
+let spreadMax: f64 = 0
+let factorErrorMax: f64 = 0
+
+/**
+ * Encodes rows [from, to); `from` is a multiple of 32. Leaves the rows' maxima (four f64, in header order) at
+ * scratchLanesAt; the caller combines the ranges' maxima and writes the header.
+ */
+export function encode(block: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
+  const metric = load<u32>(block, blockMetricAt)
+  const quantized = load<u32>(block, blockQuantizedAt) != 0
+  const bytes = <usize>load<u32>(block, blockPaddedAt) << 2
+  const rotation = quantized ? rotationError(codebook) : 0
+  const inverseNorms = block + load<u32>(block, blockInverseNormsAt)
+  normMax = 0
+  centredMax = 0
+  spreadMax = 0
+  factorErrorMax = 0
+  let vector = block + load<u32>(block, blockVectorsAt) + <usize>from * bytes
+  for (let row = from; row < to; row++) {
+    const norm = sqrt<f64>(product64(vector, vector, bytes))
+    normMax = max<f64>(normMax, norm)
+    if (metric == metricCosine)
+      store<f32>(inverseNorms + (<usize>row << 2), norm >= 1e-15 && norm <= 1e15 ? <f32>(1 / norm) : NaN)
+    if (quantized) {
+      const rotated = scratch + scratchRotatedAt
+      const inexact = center(rotated, vector, norm, metric, codebook + codebookCenterAt, bytes)
+      const length = sqrt<f64>(product64(rotated, rotated, bytes))
+      rotate(rotated, codebook)
+      // |exact rotated residual - what is in `rotated`|
+      const error = inexact + unit * length * 1.001 + rotation * length
+      encodeBytes(block, row, rotated, bytes, length, error, metric)
+      encodeBits(block, row, rotated, bytes, length, error, metric)
+    }
+    vector += bytes
+  }
+  const maxima = scratch + scratchLanesAt
+  store<f64>(maxima, normMax)
+  store<f64>(maxima, centredMax, 8)
+  store<f64>(maxima, spreadMax, 16)
+  store<f64>(maxima, factorErrorMax, 24)
+}
+
+/** Writes the vector (of unit length for cosine) minus the centre; returns the error of scaling it. */
+function center(target: usize, vector: usize, norm: f64, metric: u32, centre: usize, bytes: usize): f64 {
+  if (metric != metricCosine) {
+    subtract(target, vector, centre, bytes)
+    return 0
+  }
+  scaleTo(target, vector, norm > 0 ? 1 / norm : 0, bytes)
+  subtract(target, target, centre, bytes)
+  return unit * 1.01
+}
+
+/** 8-bit codes with the true norm of what they leave out. */
+function encodeBytes(
+  block: usize,
+  row: u32,
+  rotated: usize,
+  bytes: usize,
+  length: f64,
+  error: f64,
+  metric: u32,
+): void {
+  let largest = f32x4.splat(0)
+  for (let at: usize = 0; at < bytes; at += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(rotated + at)))
+  const top = maxF32(largest)
+  const scale: f32 = top > tiny ? top / 127 : 0
+  const inverse = f32x4.splat(top > tiny ? 127 / top : 0)
+  const scale64 = f64x2.splat(<f64>scale)
+  const codes = block + load<u32>(block, blockBytesCodesAt) + <usize>row * (bytes >> 2)
+  let square: i32 = 0
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  for (let at: usize = 0; at < bytes; at += 32) {
+    const a = v128.load(rotated + at)
+    const b = v128.load(rotated + at, 16)
+    const words = i16x8.narrow_i32x4_s(
+      i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(a, inverse))),
+      i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(b, inverse))),
+    )
+    v128.store64_lane(codes + (at >> 2), i8x16.narrow_i16x8_s(words, words), 0)
+    const squares = i32x4.dot_i16x8_s(words, words)
+    square +=
+      i32x4.extract_lane(squares, 0) +
+      i32x4.extract_lane(squares, 1) +
+      i32x4.extract_lane(squares, 2) +
+      i32x4.extract_lane(squares, 3)
+    const wa = i32x4.extend_low_i16x8_s(words)
+    const wb = i32x4.extend_high_i16x8_s(words)
+    let d = f64x2.sub(low(a), f64x2.mul(f64x2.convert_low_i32x4_s(wa), scale64))
+    s01 = f64x2.add(s01, f64x2.mul(d, d))
+    d = f64x2.sub(high(a), f64x2.mul(f64x2.convert_low_i32x4_s(v128.shuffle<i32>(wa, wa, 2, 3, 2, 3)), scale64))
+    s23 = f64x2.add(s23, f64x2.mul(d, d))
+    d = f64x2.sub(low(b), f64x2.mul(f64x2.convert_low_i32x4_s(wb), scale64))
+    s01 = f64x2.add(s01, f64x2.mul(d, d))
+    d = f64x2.sub(high(b), f64x2.mul(f64x2.convert_low_i32x4_s(v128.shuffle<i32>(wb, wb, 2, 3, 2, 3)), scale64))
+    s23 = f64x2.add(s23, f64x2.mul(d, d))
+  }
+  const residual = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + error + 1e-30
+  const at = <usize>row << 2
+  store<f32>(
+    block + load<u32>(block, blockSquaresAt) + at,
+    metric == metricDot ? 0 : <f32>(<f64>scale * <f64>scale * <f64>square),
+  )
+  store<f32>(block + load<u32>(block, blockScalesAt) + at, -2 * scale)
+  store<f32>(block + load<u32>(block, blockResidualsAt) + at, roundUp(residual))
+  centredMax = max<f64>(centredMax, length + residual)
+}
+
+/** 1-bit codes and their factors (RaBitQ, arXiv:2405.12497), in the FastScan layout of 32 rows. */
+function encodeBits(
+  block: usize,
+  row: u32,
+  rotated: usize,
+  bytes: usize,
+  length: f64,
+  error: f64,
+  metric: u32,
+): void {
+  const group = block + load<u32>(block, blockBitsAt) + <usize>(row / groupRows) * (bytes + 3 * groupRows * 4)
+  const lane = row & 31
+  const shift = (lane >> 4) << 2
+  const zero = f32x4.splat(0)
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  let code = group + (lane & 15)
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const v = v128.load(rotated + at)
+    const magnitude = f32x4.abs(v)
+    s01 = f64x2.add(s01, low(magnitude))
+    s23 = f64x2.add(s23, high(magnitude))
+    const positive = <u32>i32x4.bitmask(f32x4.lt(v, zero)) ^ 15
+    // A row's nibble is written once a block: creating it zeroed the bytes, and encoding again first clears the nibble.
+    const other = <u32>load<u8>(code) & (0xf0 >> shift)
+    store<u8>(code, <u8>(other | (positive << shift)))
+    code += 16
+  }
+  const sum = sumF64(s01, s23)
+  const factors = group + bytes + (<usize>lane << 2)
+  const width = sqrt<f64>(<f64>(bytes >> 2))
+  // Cosine of the angle between the residual and its code, rounded down.
+  const alignment = min<f64>(1, (sum - width * error) / ((length + error) * width))
+  if (!(alignment > 1e-3)) {
+    // Too short to have a known direction: an infinite error sends the row to the next stage.
+    storeFactors(factors, 0, 0, f32.POSITIVE_INFINITY)
+    return
+  }
+  const shortest = max<f64>(0, length - error)
+  const spread = (length + error) / alignment
+  storeFactors(
+    factors,
+    metric == metricDot ? 0 : roundDown(shortest * shortest),
+    <f32>((-2 * length * length) / sum),
+    roundUp(2 * spread * sqrt<f64>(1 - alignment * alignment)),
+  )
+  spreadMax = max<f64>(spreadMax, spread)
+  factorErrorMax = max<f64>(factorErrorMax, (error + 6 * unit * length) / (alignment * alignment))
+}
+
+// @ts-ignore: decorator
+@inline
+function storeFactors(factors: usize, square: f32, factor: f32, error: f32): void {
+  store<f32>(factors, square)
+  store<f32>(factors, factor, 128)
+  store<f32>(factors, error, 256)
+}

@@ -1,0 +1,171 @@
+/** Sums and maxima across lanes, and the float64 sums that distances are defined by. */
+
+/** Half the distance between 1 and the next float32: the relative error of one rounding. */
+export const unit: f64 = 5.9604644775390625e-8
+
+/** More than the rounding of a float64 to float32 and of one float32 operation on it can take away. */
+const safety: f64 = 4e-7
+
+/** A float32 that stays above `value` through one more multiplication or addition in float32. */
+// @ts-ignore: decorator
+@inline
+export function roundUp(value: f64): f32 {
+  return <f32>(value + abs(value) * safety)
+}
+
+/** A float32 below `value` (not negative), with the same margin. */
+// @ts-ignore: decorator
+@inline
+export function roundDown(value: f64): f32 {
+  return <f32>(value - abs(value) * safety)
+}
+
+// @ts-ignore: decorator
+@inline
+export function sumF32(v: v128): f32 {
+  return (
+    f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3))
+  )
+}
+
+// @ts-ignore: decorator
+@inline
+export function maxF32(v: v128): f32 {
+  return max<f32>(
+    max<f32>(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
+    max<f32>(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)),
+  )
+}
+
+// @ts-ignore: decorator
+@inline
+export function sumI32(v: v128): i32 {
+  return i32x4.extract_lane(v, 0) + i32x4.extract_lane(v, 1) + i32x4.extract_lane(v, 2) + i32x4.extract_lane(v, 3)
+}
+
+/** Sums of four vectors, one a lane. */
+// @ts-ignore: decorator
+@inline
+export function sumsI32(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7))
+  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7))
+  return i32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7))
+}
+
+// @ts-ignore: decorator
+@inline
+export function low(v: v128): v128 {
+  return f64x2.promote_low_f32x4(v)
+}
+
+// @ts-ignore: decorator
+@inline
+export function high(v: v128): v128 {
+  return f64x2.promote_low_f32x4(v128.shuffle<i32>(v, v, 2, 3, 2, 3))
+}
+
+/** (s0 + s2) + (s1 + s3) of sums by index modulo 4, as in src/core/metric.ts. */
+// @ts-ignore: decorator
+@inline
+export function sumF64(s01: v128, s23: v128): f64 {
+  const s = f64x2.add(s01, s23)
+  return f64x2.extract_lane(s, 0) + f64x2.extract_lane(s, 1)
+}
+
+/** innerProduct of src/core/metric.ts, to the bit. `bytes`: of one vector, a multiple of 64. */
+export function product64(a: usize, b: usize, bytes: usize): f64 {
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const x = v128.load(a + at)
+    const y = v128.load(b + at)
+    s01 = f64x2.add(s01, f64x2.mul(low(x), low(y)))
+    s23 = f64x2.add(s23, f64x2.mul(high(x), high(y)))
+  }
+  return sumF64(s01, s23)
+}
+
+/** l2Squared of src/core/metric.ts, to the bit. */
+export function square64(a: usize, b: usize, bytes: usize): f64 {
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const x = v128.load(a + at)
+    const y = v128.load(b + at)
+    const d01 = f64x2.sub(low(x), low(y))
+    const d23 = f64x2.sub(high(x), high(y))
+    s01 = f64x2.add(s01, f64x2.mul(d01, d01))
+    s23 = f64x2.add(s23, f64x2.mul(d23, d23))
+  }
+  return sumF64(s01, s23)
+}
+
+/** Inner product in float32, four vectors of four sums. */
+export function product32(a: usize, b: usize, bytes: usize): f32 {
+  let s0 = f32x4.splat(0)
+  let s1 = s0
+  let s2 = s0
+  let s3 = s0
+  for (let at: usize = 0; at < bytes; at += 64) {
+    const x = a + at
+    const y = b + at
+    s0 = f32x4.add(s0, f32x4.mul(v128.load(x), v128.load(y)))
+    s1 = f32x4.add(s1, f32x4.mul(v128.load(x, 16), v128.load(y, 16)))
+    s2 = f32x4.add(s2, f32x4.mul(v128.load(x, 32), v128.load(y, 32)))
+    s3 = f32x4.add(s3, f32x4.mul(v128.load(x, 48), v128.load(y, 48)))
+  }
+  return sumF32(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)))
+}
+
+/** Squared Euclidean distance in float32. */
+export function square32(a: usize, b: usize, bytes: usize): f32 {
+  let s0 = f32x4.splat(0)
+  let s1 = s0
+  let s2 = s0
+  let s3 = s0
+  for (let at: usize = 0; at < bytes; at += 64) {
+    const x = a + at
+    const y = b + at
+    let d = f32x4.sub(v128.load(x), v128.load(y))
+    s0 = f32x4.add(s0, f32x4.mul(d, d))
+    d = f32x4.sub(v128.load(x, 16), v128.load(y, 16))
+    s1 = f32x4.add(s1, f32x4.mul(d, d))
+    d = f32x4.sub(v128.load(x, 32), v128.load(y, 32))
+    s2 = f32x4.add(s2, f32x4.mul(d, d))
+    d = f32x4.sub(v128.load(x, 48), v128.load(y, 48))
+    s3 = f32x4.add(s3, f32x4.mul(d, d))
+  }
+  return sumF32(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)))
+}
+
+/** Inner product of 16-bit and 8-bit integers. The caller's ranges exclude overflow. */
+// @ts-ignore: decorator
+@inline
+export function productBytes(integers: usize, codes: usize, padded: usize): i32 {
+  let s0 = i32x4.splat(0)
+  let s1 = s0
+  for (let at: usize = 0; at < padded; at += 16) {
+    const c = v128.load(codes + at)
+    const q = integers + (at << 1)
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(q)))
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(q, 16)))
+  }
+  return sumI32(i32x4.add(s0, s1))
+}
+
+/** Writes `source - center` to `target`; a center of 0 means none. */
+export function subtract(target: usize, source: usize, center: usize, bytes: usize): void {
+  for (let at: usize = 0; at < bytes; at += 16)
+    v128.store(target + at, f32x4.sub(v128.load(source + at), v128.load(center + at)))
+}
+
+/** Writes `source * scale`, each product rounded once to float32. */
+export function scaleTo(target: usize, source: usize, scale: f64, bytes: usize): void {
+  const factor = f64x2.splat(scale)
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const x = v128.load(source + at)
+    const l = f32x4.demote_f64x2_zero(f64x2.mul(low(x), factor))
+    const h = f32x4.demote_f64x2_zero(f64x2.mul(high(x), factor))
+    v128.store(target + at, v128.shuffle<i32>(l, h, 0, 1, 4, 5))
+  }
+}

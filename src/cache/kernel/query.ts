@@ -1,0 +1,151 @@
+/** What a scan needs to know of its query, computed once a call of `prepare` and used until the next. */
+import {
+  codebookCenterAt,
+  metricCosine,
+  metricDot,
+  scratchIntegersAt,
+  scratchQueryAt,
+  scratchRotatedAt,
+  scratchTableAt,
+  scratchUnitAt,
+} from './layout'
+import { high, low, maxF32, product64, scaleTo, subtract, sumF32, sumF64, unit } from './lanes'
+import { rotate, rotationError } from './rotation'
+
+/** Table entries are 0 to 63: four of them fit a byte, so sums are widened once in four groups. */
+const tableMax: f64 = 63
+
+/** Bytes of a float32 vector, padding included. */
+export let queryBytes: usize = 0
+export let queryMetric: u32 = 0
+/** Norm of the query as given. */
+export let queryNorm: f64 = 0
+/** The vector that float32 distances are computed with: the query, of unit length for cosine. */
+export let directQuery: usize = 0
+/** Whether codes can be used: a codebook was given and the query is in float32's safe range. */
+export let hasCodes: bool = false
+
+/* In the frame of the codes: q' is the query minus the centre (for dot: the query), rotated. */
+
+/** Upper and lower bound of |q'|. */
+export let framedNormHigh: f64 = 0
+export let framedNormLow: f64 = 0
+/** Bound of |q' - its computed rotation|. */
+export let framedError: f64 = 0
+/** Step of the 16-bit integers, their squared norm, and a bound of |q' - step * integers|. */
+export let integerStep: f64 = 0
+export let integerSquare: f64 = 0
+export let integerError: f64 = 0
+/** dot: inner product of query and centre. */
+export let centerProduct: f64 = 0
+/** The table sum of a code is worth tableBias + tableStep * sum, at most tableError less than the true one. */
+export let tableStep: f64 = 0
+export let tableBias: f64 = 0
+export let tableError: f64 = 0
+
+/**
+ * Prepares the query at scratchQueryAt. `codebook` is 0 when no block of the scan has codes; `tables`: whether 1-bit
+ * codes will be read.
+ */
+export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u32, tables: bool): void {
+  const query = scratch + scratchQueryAt
+  const bytes = <usize>padded << 2
+  queryBytes = bytes
+  queryMetric = metric
+  queryNorm = sqrt<f64>(product64(query, query, bytes))
+  directQuery = query
+  if (metric == metricCosine) {
+    directQuery = scratch + scratchUnitAt
+    scaleTo(directQuery, query, queryNorm > 0 ? 1 / queryNorm : 0, bytes)
+  }
+  hasCodes = codebook != 0 && (metric == metricCosine ? queryNorm > 0 : queryNorm < 1e15)
+  if (!hasCodes) return
+  const rotated = scratch + scratchRotatedAt
+  let inexact = 0.0
+  if (metric == metricDot) {
+    memory.copy(rotated, query, bytes)
+    centerProduct = product64(query, codebook + codebookCenterAt, bytes)
+  } else {
+    subtract(rotated, directQuery, codebook + codebookCenterAt, bytes)
+    inexact = metric == metricCosine ? unit * 1.01 : 0
+  }
+  const length = sqrt<f64>(product64(rotated, rotated, bytes))
+  if (metric != metricDot) inexact += unit * length * 1.001
+  rotate(rotated, codebook)
+  framedNormHigh = (length + inexact) * (1 + 1e-9)
+  framedNormLow = max<f64>(0, length * (1 - 1e-9) - inexact)
+  framedError = inexact + rotationError(codebook) * length
+  prepareIntegers(scratch + scratchIntegersAt, rotated, bytes)
+  if (tables) prepareTable(scratch + scratchTableAt, rotated, bytes)
+}
+
+/** 16-bit integers, in a range whose inner products with 8-bit codes fit 32 bits. */
+function prepareIntegers(integers: usize, rotated: usize, bytes: usize): void {
+  let largest = f32x4.splat(0)
+  for (let at: usize = 0; at < bytes; at += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(rotated + at)))
+  const top = maxF32(largest)
+  const range = min<f32>(16383, 16777216 / <f32>(bytes >> 2))
+  const step: f32 = top > 1e-30 ? top / range : 0
+  const inverse = f32x4.splat(top > 1e-30 ? range / top : 0)
+  const step64 = f64x2.splat(<f64>step)
+  let squares: i64 = 0
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const v = v128.load(rotated + at)
+    const words = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v, inverse)))
+    v128.store64_lane(integers + (at >> 1), i16x8.narrow_i32x4_s(words, words), 0)
+    const squared = i32x4.mul(words, words)
+    squares += <i64>i32x4.extract_lane(squared, 0)
+    squares += <i64>i32x4.extract_lane(squared, 1)
+    squares += <i64>i32x4.extract_lane(squared, 2)
+    squares += <i64>i32x4.extract_lane(squared, 3)
+    let d = f64x2.sub(low(v), f64x2.mul(f64x2.convert_low_i32x4_s(words), step64))
+    s01 = f64x2.add(s01, f64x2.mul(d, d))
+    d = f64x2.sub(high(v), f64x2.mul(f64x2.convert_low_i32x4_s(v128.shuffle<i32>(words, words, 2, 3, 2, 3)), step64))
+    s23 = f64x2.add(s23, f64x2.mul(d, d))
+  }
+  integerStep = <f64>step
+  integerSquare = <f64>step * <f64>step * <f64>squares
+  integerError = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + framedError + 1e-30
+}
+
+/** For every four coordinates, the sixteen sums of plus or minus them, in 6-bit steps. */
+function prepareTable(table: usize, rotated: usize, bytes: usize): void {
+  let widest: f32 = 0
+  let total: f64 = 0
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const sum = sumF32(f32x4.abs(v128.load(rotated + at)))
+    widest = max<f32>(widest, sum)
+    total += <f64>sum
+  }
+  const step: f32 = max<f32>(1e-30, (2 * widest) / <f32>tableMax)
+  const inverse = f32x4.splat(1 / step)
+  const half = f32x4.splat(0.5)
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const a = load<f32>(rotated + at)
+    const b = load<f32>(rotated + at, 4)
+    const c = load<f32>(rotated + at, 8)
+    const d = load<f32>(rotated + at, 12)
+    // Adding the sum of magnitudes makes the smallest entry 0.
+    const shift = f32x4.splat(sumF32(f32x4.abs(v128.load(rotated + at))))
+    const ab = f32x4(-a - b, a - b, b - a, a + b)
+    const e0 = tableEntries(ab, -c - d, shift, inverse, half)
+    const e1 = tableEntries(ab, c - d, shift, inverse, half)
+    const e2 = tableEntries(ab, d - c, shift, inverse, half)
+    const e3 = tableEntries(ab, c + d, shift, inverse, half)
+    v128.store(table + at, i8x16.narrow_i16x8_u(i16x8.narrow_i32x4_s(e0, e1), i16x8.narrow_i32x4_s(e2, e3)))
+  }
+  const groups = <f64>(bytes >> 4)
+  tableStep = <f64>step
+  tableBias = -total
+  // Rounding of entries and of the float32 arithmetic on them, and the rotation's error seen by a code of norm sqrt(padded).
+  tableError = groups * <f64>step * 0.501 + sqrt<f64>(<f64>(bytes >> 2)) * (framedError + 16 * unit * framedNormHigh)
+}
+
+// @ts-ignore: decorator
+@inline
+function tableEntries(ab: v128, cd: f32, shift: v128, inverse: v128, half: v128): v128 {
+  const sums = f32x4.add(f32x4.add(ab, f32x4.splat(cd)), shift)
+  return i32x4.trunc_sat_f32x4_s(f32x4.add(f32x4.mul(sums, inverse), half))
+}

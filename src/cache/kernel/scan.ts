@@ -1,0 +1,486 @@
+/** One query over a range of one block's rows: estimates rule rows out, float64 decides. */
+import {
+  blockBitsAt,
+  blockBytesCodesAt,
+  blockCentredMaxAt,
+  blockFactorErrorMaxAt,
+  blockInverseNormsAt,
+  blockNormMaxAt,
+  blockQuantizedAt,
+  blockRankedAt,
+  blockRanksAt,
+  blockResidualsAt,
+  blockRowsAt,
+  blockScalesAt,
+  blockSpreadMaxAt,
+  blockSquaresAt,
+  blockVectorsAt,
+  chunkRows,
+  groupRows,
+  metricCosine,
+  metricDot,
+  metricL2,
+  scratchCandidatesAt,
+  scratchIntegersAt,
+  scratchLanesAt,
+  scratchQueryAt,
+  scratchTableAt,
+  stageBits,
+} from './layout'
+import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
+import { beginHits, hitCount, hitsFull, lost, offer, sortHits, threshold } from './hits'
+import {
+  product32,
+  product64,
+  productBytes,
+  roundDown,
+  roundUp,
+  square32,
+  square64,
+  sumsI32,
+  unit,
+} from './lanes'
+import {
+  centerProduct,
+  directQuery,
+  framedNormHigh,
+  framedNormLow,
+  hasCodes,
+  integerError,
+  integerSquare,
+  integerStep,
+  queryBytes,
+  queryMetric,
+  queryNorm,
+  tableBias,
+  tableError,
+  tableStep,
+} from './query'
+
+/** The float64 rounding of any distance, relative to the terms it is summed from. */
+const rounding64: f64 = 1e-12
+
+/** The first chunk is small: until the heap is full, every row is a candidate. */
+const firstChunkRows: u32 = 1024
+
+/* The block. */
+let vectors: usize = 0
+let inverseNorms: usize = 0
+let ranks: usize = 0
+let allowed: usize = 0
+let bits: usize = 0
+let byteCodes: usize = 0
+let squares: usize = 0
+let scales: usize = 0
+let residuals: usize = 0
+let normMax: f64 = 0
+
+/* The query. */
+let query: usize = 0
+let integers: usize = 0
+let table: usize = 0
+let lanes: usize = 0
+
+/* Constants of one scan, and limits that follow the threshold; rows beyond a limit are proven out. */
+let directSlack: f64 = 0
+let directScale: f64 = 0
+let directLimit: f64 = 0
+let byteGround: f32 = 0
+let byteStep: f32 = 0
+let byteWeight: f32 = 0
+let byteSlack: f64 = 0
+let byteLimit: f32 = 0
+let bitGround: f32 = 0
+let bitStep: f32 = 0
+let bitBias: f32 = 0
+let bitError: f32 = 0
+let bitLimit: f32 = 0
+
+/** Smallest distance of a row that the last scan left out although it was as near as one it kept; Infinity for none. */
+export function lostDistance(): f64 {
+  return lost
+}
+
+/**
+ * Finds the k best rows of [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The query is
+ * the one last prepared. `tail`: how far, in standard errors of the 1-bit estimate (stageBits), a row's true distance may
+ * lie below it. Returns the number of hits; they are at scratchHitsAt, ascending.
+ */
+export function scan(
+  block: usize,
+  scratch: usize,
+  allow: usize,
+  from: u32,
+  to: u32,
+  k: i32,
+  distanceMax: f64,
+  stage: i32,
+  tail: f64,
+): i32 {
+  vectors = block + load<u32>(block, blockVectorsAt)
+  inverseNorms = block + load<u32>(block, blockInverseNormsAt)
+  ranks = atomic.load<u32>(block, blockRankedAt) != 0 ? block + load<u32>(block, blockRanksAt) : 0
+  normMax = load<f64>(block, blockNormMaxAt)
+  allowed = allow
+  query = scratch + scratchQueryAt
+  integers = scratch + scratchIntegersAt
+  table = scratch + scratchTableAt
+  lanes = scratch + scratchLanesAt
+  beginHits(scratch, k, distanceMax)
+  prepareDirect()
+  const centredMax = load<f64>(block, blockCentredMaxAt)
+  const withCodes =
+    hasCodes &&
+    load<u32>(block, blockQuantizedAt) != 0 &&
+    framedNormHigh < 1e15 &&
+    centredMax >= 1e-15 &&
+    centredMax <= 1e15 &&
+    <u32>k < (to - from) >> 2
+  if (withCodes) {
+    prepareBytes(block, centredMax)
+    if (stage == stageBits) prepareBits(block, centredMax, tail)
+  }
+  followThreshold()
+  if (withCodes) scanCodes(scratch + scratchCandidatesAt, from, min<u32>(to, load<u32>(block, blockRowsAt)), stage)
+  else scanDirect(from, to)
+  sortHits()
+  return hitCount
+}
+
+function prepareDirect(): void {
+  const gamma = (<f64>(queryBytes >> 6) + 10) * unit * 1.01
+  if (queryMetric == metricL2) {
+    directScale = 1 / (1 - gamma)
+    directSlack = 1e-37
+  } else if (queryMetric == metricCosine) {
+    directScale = 1
+    directSlack = gamma + 10 * unit
+  } else {
+    const largest = queryNorm * normMax
+    directScale = 1
+    directSlack = largest < 1e37 ? (gamma + rounding64) * largest + 1e-36 : Infinity
+  }
+}
+
+function prepareBytes(block: usize, centredMax: f64): void {
+  byteCodes = block + load<u32>(block, blockBytesCodesAt)
+  squares = block + load<u32>(block, blockSquaresAt)
+  scales = block + load<u32>(block, blockScalesAt)
+  residuals = block + load<u32>(block, blockResidualsAt)
+  const length = sqrt<f64>(integerSquare)
+  if (queryMetric == metricDot) {
+    byteGround = 0
+    byteStep = <f32>(integerStep * 0.5)
+    byteWeight = roundUp(queryNorm)
+    byteSlack = (integerError + 8 * unit * length) * centredMax
+  } else {
+    byteGround = roundDown(integerSquare - 8 * unit * (length + centredMax) * (length + centredMax))
+    byteStep = <f32>integerStep
+  }
+}
+
+function prepareBits(block: usize, centredMax: f64, tail: f64): void {
+  bits = block + load<u32>(block, blockBitsAt)
+  const spreadMax = load<f64>(block, blockSpreadMaxAt)
+  const factorError = load<f64>(block, blockFactorErrorMaxAt)
+  // All terms are those of a squared distance; a product is half of its cross term.
+  const share: f64 = queryMetric == metricDot ? 0.5 : 1
+  const slack = framedNormHigh * (40 * unit * spreadMax + 2 * factorError)
+  const ground =
+    queryMetric == metricDot
+      ? 0
+      : framedNormLow * framedNormLow - 8 * unit * (framedNormHigh + centredMax) * (framedNormHigh + centredMax)
+  bitGround = roundDown(ground - share * slack)
+  bitStep = <f32>(share * tableStep)
+  bitBias = <f32>(share * (tableBias + tableError))
+  bitError = roundUp(share * tail * framedNormHigh)
+}
+
+/** Moves the limits to the current threshold. Each is rounded up: only rows strictly beyond it are left out. */
+function followThreshold(): void {
+  if (queryMetric == metricDot) {
+    const product = threshold + centerProduct + rounding64 * queryNorm * normMax
+    directLimit = threshold + directSlack
+    byteLimit = roundUp(product + byteSlack)
+    bitLimit = roundUp(product)
+    return
+  }
+  let square = threshold * (1 + rounding64)
+  directLimit = (square + directSlack) * directScale
+  if (queryMetric == metricCosine) {
+    // 1 - cos is half the squared distance of the unit vectors.
+    directLimit = threshold + rounding64 + directSlack
+    square = 2 * (threshold + rounding64)
+  }
+  byteLimit = roundUp(sqrt<f64>(square) + integerError)
+  bitLimit = roundUp(square)
+}
+
+/** Rows of [row, min(row + 32, to)) that may be returned, one bit each. */
+// @ts-ignore: decorator
+@inline
+function allowedRows(row: u32, to: u32): u32 {
+  const word = allowed != 0 ? load<u32>(allowed + ((<usize>row >> 5) << 2)) : 0xffffffff
+  return to - row >= 32 ? word : word & ((1 << (to - row)) - 1)
+}
+
+function scanDirect(from: u32, to: u32): void {
+  for (let row = from; row < to; row += 32) {
+    let word = allowedRows(row, to)
+    while (word != 0) {
+      decide(row + ctz(word))
+      word &= word - 1
+    }
+  }
+}
+
+function scanCodes(candidates: usize, from: u32, to: u32, stage: i32): void {
+  let end = from
+  for (let start = from; start < to; start = end) {
+    end = min<u32>(to, start + (start == from ? firstChunkRows : <u32>chunkRows))
+    let count = stage == stageBits ? scanBits(candidates, start, end) : scanBytes(candidates, start, end)
+    if (!hitsFull()) {
+      heapify(candidates, count)
+      while (count > 0 && !hitsFull()) {
+        popSmallest(candidates, count--)
+        decide(rowOf(candidates, count))
+      }
+    }
+    if (stage == stageBits) {
+      for (let i = 0; i < count; i++)
+        if (!(estimateOf(candidates, i) > bitLimit)) {
+          const row = rowOf(candidates, i)
+          if (!isBeyondBytes(row, byteEstimate(row))) decide(row)
+        }
+    } else {
+      for (let i = 0; i < count; i++) {
+        const row = rowOf(candidates, i)
+        if (!isBeyondBytes(row, estimateOf(candidates, i))) decide(row)
+      }
+    }
+  }
+}
+
+/** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
+function scanBits(candidates: usize, from: u32, to: u32): i32 {
+  const bytes = queryBytes
+  const lowNibbles = i8x16.splat(0x0f)
+  const step = f32x4.splat(bitStep)
+  const bias = f32x4.splat(bitBias)
+  const ground = f32x4.splat(bitGround)
+  const error = f32x4.splat(bitError)
+  const limit = f32x4.splat(bitLimit)
+  const groupBytes = bytes + 3 * groupRows * 4
+  let group = bits + <usize>(from / groupRows) * groupBytes
+  let count = 0
+  for (let row = from; row < to; row += 32, group += groupBytes) {
+    let word = allowedRows(row, to)
+    if (popcnt(word) <= 4) {
+      // Cheaper to look at these rows alone.
+      while (word != 0) {
+        putCandidate(candidates, count++, -f32.MAX_VALUE, row + ctz(word))
+        word &= word - 1
+      }
+      continue
+    }
+    // 16-bit sums of even and odd rows: `a` holds even + 256 * odd, `b` odd.
+    let a0 = i16x8.splat(0)
+    let b0 = a0
+    let a1 = a0
+    let b1 = a0
+    const end = group + bytes
+    let entry = table
+    for (let code = group; code < end; code += 64, entry += 64) {
+      let c = v128.load(code)
+      let t = v128.load(entry)
+      let s0 = i8x16.swizzle(t, v128.and(c, lowNibbles))
+      let s1 = i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles))
+      c = v128.load(code, 16)
+      t = v128.load(entry, 16)
+      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
+      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+      c = v128.load(code, 32)
+      t = v128.load(entry, 32)
+      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
+      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+      c = v128.load(code, 48)
+      t = v128.load(entry, 48)
+      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
+      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+      a0 = i16x8.add(a0, s0)
+      b0 = i16x8.add(b0, i16x8.shr_u(s0, 8))
+      a1 = i16x8.add(a1, s1)
+      b1 = i16x8.add(b1, i16x8.shr_u(s1, 8))
+    }
+    a0 = i16x8.sub(a0, i16x8.shl(b0, 8))
+    a1 = i16x8.sub(a1, i16x8.shl(b1, 8))
+    const r0 = v128.shuffle<i16>(a0, b0, 0, 8, 1, 9, 2, 10, 3, 11)
+    const r1 = v128.shuffle<i16>(a0, b0, 4, 12, 5, 13, 6, 14, 7, 15)
+    const r2 = v128.shuffle<i16>(a1, b1, 0, 8, 1, 9, 2, 10, 3, 11)
+    const r3 = v128.shuffle<i16>(a1, b1, 4, 12, 5, 13, 6, 14, 7, 15)
+    const e0 = bitBound(i32x4.extend_low_i16x8_u(r0), end, step, bias, ground, error)
+    const e1 = bitBound(i32x4.extend_high_i16x8_u(r0), end + 16, step, bias, ground, error)
+    const e2 = bitBound(i32x4.extend_low_i16x8_u(r1), end + 32, step, bias, ground, error)
+    const e3 = bitBound(i32x4.extend_high_i16x8_u(r1), end + 48, step, bias, ground, error)
+    const e4 = bitBound(i32x4.extend_low_i16x8_u(r2), end + 64, step, bias, ground, error)
+    const e5 = bitBound(i32x4.extend_high_i16x8_u(r2), end + 80, step, bias, ground, error)
+    const e6 = bitBound(i32x4.extend_low_i16x8_u(r3), end + 96, step, bias, ground, error)
+    const e7 = bitBound(i32x4.extend_high_i16x8_u(r3), end + 112, step, bias, ground, error)
+    const beyond =
+      i32x4.bitmask(f32x4.gt(e0, limit)) |
+      (i32x4.bitmask(f32x4.gt(e1, limit)) << 4) |
+      (i32x4.bitmask(f32x4.gt(e2, limit)) << 8) |
+      (i32x4.bitmask(f32x4.gt(e3, limit)) << 12) |
+      (i32x4.bitmask(f32x4.gt(e4, limit)) << 16) |
+      (i32x4.bitmask(f32x4.gt(e5, limit)) << 20) |
+      (i32x4.bitmask(f32x4.gt(e6, limit)) << 24) |
+      (i32x4.bitmask(f32x4.gt(e7, limit)) << 28)
+    word &= ~(<u32>beyond)
+    if (word == 0) continue
+    v128.store(lanes, e0)
+    v128.store(lanes, e1, 16)
+    v128.store(lanes, e2, 32)
+    v128.store(lanes, e3, 48)
+    v128.store(lanes, e4, 64)
+    v128.store(lanes, e5, 80)
+    v128.store(lanes, e6, 96)
+    v128.store(lanes, e7, 112)
+    while (word != 0) {
+      const lane = ctz(word)
+      word &= word - 1
+      putCandidate(candidates, count++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
+    }
+  }
+  return count
+}
+
+// @ts-ignore: decorator
+@inline
+function bitBound(sums: v128, factors: usize, step: v128, bias: v128, ground: v128, error: v128): v128 {
+  const product = f32x4.add(f32x4.mul(f32x4.convert_i32x4_u(sums), step), bias)
+  return f32x4.sub(
+    f32x4.add(f32x4.add(v128.load(factors), ground), f32x4.mul(v128.load(factors, 128), product)),
+    f32x4.mul(v128.load(factors, 256), error),
+  )
+}
+
+/** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit. */
+function scanBytes(candidates: usize, from: u32, to: u32): i32 {
+  const padded = queryBytes >> 2
+  const isDot = queryMetric == metricDot
+  const step = f32x4.splat(byteStep)
+  const ground = f32x4.splat(byteGround)
+  const limit = f32x4.splat(byteLimit)
+  const weight = f32x4.splat(byteWeight)
+  let count = 0
+  for (let start = from; start < to; start += 32) {
+    let word = allowedRows(start, to)
+    if (popcnt(word) <= 12) {
+      while (word != 0) {
+        const row = start + ctz(word)
+        word &= word - 1
+        const estimate = byteEstimate(row)
+        if (!isBeyondBytes(row, estimate)) putCandidate(candidates, count++, estimate, row)
+      }
+      continue
+    }
+    for (let row = start; word != 0; row += 4, word >>= 4) {
+      if ((word & 15) == 0) continue
+      let code = byteCodes + <usize>row * padded
+      const sums = sumsI32(
+        productLanes(integers, code, padded),
+        productLanes(integers, code + padded, padded),
+        productLanes(integers, code + 2 * padded, padded),
+        productLanes(integers, code + 3 * padded, padded),
+      )
+      const at = <usize>row << 2
+      const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
+      const estimate = f32x4.add(
+        f32x4.add(ground, v128.load(squares + at)),
+        f32x4.mul(v128.load(scales + at), product),
+      )
+      const residual = v128.load(residuals + at)
+      let beyond: i32
+      if (isDot) {
+        beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.add(limit, f32x4.mul(weight, residual))))
+      } else {
+        const reach = f32x4.add(limit, residual)
+        beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.mul(reach, reach)))
+      }
+      let kept = word & 15 & ~(<u32>beyond)
+      if (kept == 0) continue
+      v128.store(lanes, estimate)
+      while (kept != 0) {
+        const lane = ctz(kept)
+        kept &= kept - 1
+        putCandidate(candidates, count++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
+      }
+    }
+  }
+  return count
+}
+
+// @ts-ignore: decorator
+@inline
+function productLanes(integers: usize, codes: usize, padded: usize): v128 {
+  let sums = i32x4.splat(0)
+  for (let at: usize = 0; at < padded; at += 16) {
+    const c = v128.load(codes + at)
+    const q = integers + (at << 1)
+    sums = i32x4.add(
+      sums,
+      i32x4.add(
+        i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(q)),
+        i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(q, 16)),
+      ),
+    )
+  }
+  return sums
+}
+
+// @ts-ignore: decorator
+@inline
+function byteEstimate(row: u32): f32 {
+  const padded = queryBytes >> 2
+  const at = <usize>row << 2
+  const product = <f32>productBytes(integers, byteCodes + <usize>row * padded, padded) * byteStep
+  return byteGround + load<f32>(squares + at) + load<f32>(scales + at) * product
+}
+
+// @ts-ignore: decorator
+@inline
+function isBeyondBytes(row: u32, estimate: f32): bool {
+  const residual = load<f32>(residuals + (<usize>row << 2))
+  if (queryMetric == metricDot) return estimate > byteLimit + byteWeight * residual
+  const reach = byteLimit + residual
+  return estimate > reach * reach
+}
+
+/** Computes a row's distance, in float64 unless float32 already puts it beyond the limit, and offers it. */
+function decide(row: u32): void {
+  const vector = vectors + <usize>row * queryBytes
+  if (directLimit < Infinity && isBeyondDirect(row, vector)) return
+  if (offer(exactDistance(vector), ranks != 0 ? load<u32>(ranks + (<usize>row << 2)) : row, row)) followThreshold()
+}
+
+// @ts-ignore: decorator
+@inline
+function isBeyondDirect(row: u32, vector: usize): bool {
+  if (queryMetric == metricL2) {
+    const square = <f64>square32(directQuery, vector, queryBytes)
+    // An overflow says nothing.
+    return square > directLimit && square < 1e38
+  }
+  const product = <f64>product32(directQuery, vector, queryBytes)
+  if (queryMetric == metricDot) return -product > directLimit
+  return 1 - product * <f64>load<f32>(inverseNorms + (<usize>row << 2)) > directLimit
+}
+
+/** `distance` of src/core/metric.ts, to the bit. */
+function exactDistance(vector: usize): f64 {
+  if (queryMetric == metricL2) return square64(query, vector, queryBytes)
+  const product = product64(query, vector, queryBytes)
+  if (queryMetric == metricDot) return product == 0 ? 0 : -product
+  const norms = queryNorm * sqrt<f64>(product64(vector, vector, queryBytes))
+  return norms == 0 ? 1 : 1 - product / norms
+}

@@ -1,0 +1,86 @@
+/** Turns a scan job into ranges of rows, each with the bytes its first stage reads. */
+import type { RecallContract } from '../core/contract.js'
+import { sphereQuantile } from './beta-tail.js'
+import { summarizeBlock } from './block.js'
+import type { ScanJob } from './executor.js'
+import { chunkRows, stageBits, stageExact } from './kernel/layout.js'
+import type { ScanRange, ScanWork } from './kernel.js'
+
+/** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
+const bitsDimensionMin = 8
+const bitsDimensionMax = 4096
+
+export interface PlannedRange extends ScanRange {
+  /** Bytes that the first stage reads. */
+  readonly bytes: number
+}
+
+export interface ScanPlan {
+  /** Everything but the ranges. */
+  readonly work: Omit<ScanWork, 'ranges'>
+  readonly ranges: readonly PlannedRange[]
+  readonly rows: number
+  readonly bytes: number
+}
+
+/** @param rangeBytesMax size of a range, as far as whole chunks of rows allow */
+export function planScan(job: ScanJob, rangeBytesMax: number): ScanPlan {
+  const { memory } = job.arena
+  const dimension = job.query.length
+  const stage =
+    job.contract.kind === 'exact' || dimension < bitsDimensionMin || dimension > bitsDimensionMax
+      ? stageExact
+      : stageBits
+  const ranges: PlannedRange[] = []
+  let metric = 0
+  let rows = 0
+  for (const [index, { block, allow }] of job.blocks.entries()) {
+    const summary = summarizeBlock(memory, block)
+    metric = summary.metric
+    rows += summary.rows
+    const rowBytes = !summary.quantized
+      ? summary.paddedDimension * 4
+      : stage === stageExact
+        ? summary.paddedDimension + 12
+        : summary.paddedDimension / 8 + 12
+    const step = Math.max(1, Math.floor(rangeBytesMax / (rowBytes * chunkRows))) * chunkRows
+    for (let from = 0; from < summary.rows; from += step) {
+      const to = Math.min(summary.rows, from + step)
+      ranges.push({ index, block, allow, from, to, ranked: summary.ranked, bytes: (to - from) * rowBytes })
+    }
+  }
+  return {
+    work: {
+      codebook: job.codebook,
+      metric,
+      query: job.query,
+      k: job.k,
+      distanceMax: job.distanceMax,
+      stage,
+      tail: stage === stageBits ? tailPoint(job.contract, job.k, dimension) : 0,
+    },
+    ranges,
+    rows,
+    bytes: ranges.reduce((sum, range) => sum + range.bytes, 0),
+  }
+}
+
+const tailPoints = new Map<string, number>()
+
+/**
+ * How far a 1-bit estimate is trusted, so that no neighbour is lost with more than its share of the probability: all k
+ * together for a certified answer, each alone for an expected recall.
+ */
+function tailPoint(contract: RecallContract, k: number, dimension: number): number {
+  const probability =
+    contract.kind === 'certified' ? contract.missProbability / k : contract.kind === 'target' ? 1 - contract.recall : 0
+  const padded = Math.ceil(dimension / 16) * 16
+  const key = `${padded} ${probability}`
+  const known = tailPoints.get(key)
+  if (known !== undefined) return known
+  // Given the code's direction, the query's is uniform in the other padded - 1 dimensions.
+  const point = sphereQuantile(probability, padded - 1)
+  if (tailPoints.size > 1000) tailPoints.clear()
+  tailPoints.set(key, point)
+  return point
+}

@@ -1,0 +1,16 @@
+/** What the pool and its worker threads say to each other. */
+import type { ArenaHandle } from '../cache/executor.js'
+import type { EncodeWork, Hits, ScanWork } from '../cache/kernel.js'
+
+export type WorkerTask =
+  /** Does nothing: measures the way there and back. */
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'encode'; readonly arena: ArenaHandle; readonly slot: number; readonly work: EncodeWork }
+  | { readonly kind: 'scan'; readonly arena: ArenaHandle; readonly slot: number; readonly work: ScanWork }
+
+/** The reply to each kind of task. `ms`: time in the kernel. */
+export interface WorkerReplies {
+  readonly ping: null
+  readonly encode: { readonly maxima: Float64Array; readonly ms: number }
+  readonly scan: { readonly hits: Hits; readonly ms: number }
+}

@@ -1,0 +1,260 @@
+import { setImmediate } from 'node:timers/promises'
+import { Piscina } from 'piscina'
+import { finishBlock, summarizeBlock } from '../cache/block.js'
+import type { EncodeJob, KernelExecutor, ScanJob, ScanReply } from '../cache/executor.js'
+import { type Hits, hitsThreshold, mergeHits, noHits, runEncode, runScan, type ScanRange } from '../cache/kernel.js'
+import { planScan, type ScanPlan } from '../cache/scan-plan.js'
+import { GatewayError } from '../core/errors.js'
+import type { WorkerReplies, WorkerTask } from './messages.js'
+
+/** A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer. */
+const unitMs = 2
+/** A query is not split into shares smaller than this. */
+const shareMs = 1
+/** First guess of kernel throughput, corrected by every scan. */
+const bytesPerMsGuess = 4_000_000
+const pingCount = 15
+
+interface CallOptions {
+  readonly signal: AbortSignal
+}
+
+/** Starts `workers` threads (0: everything runs on the calling thread, in short turns). */
+export function openPool(options: { readonly workers: number }): KernelExecutor {
+  return new WorkerPool(options.workers)
+}
+
+class WorkerPool implements KernelExecutor {
+  readonly workers: number
+  readonly #threads: Piscina<WorkerTask> | null
+  readonly #slots: Slots
+  /** Resolves to the median time of an empty task, milliseconds. */
+  readonly #roundTrip: Promise<number>
+  /** Cheaper scans than this run inline; until measured, only those cheaper than any round trip. */
+  #inlineMsMax = 0.05
+  /** By stage: 1-bit codes and 8-bit codes cost differently per byte. */
+  readonly #bytesPerMs = [bytesPerMsGuess, bytesPerMsGuess]
+
+  constructor(workers: number) {
+    this.workers = workers
+    this.#slots = new Slots(workers)
+    this.#threads =
+      workers === 0
+        ? null
+        : new Piscina<WorkerTask>({
+            filename: new URL('./worker.js', import.meta.url).href,
+            minThreads: workers,
+            maxThreads: workers,
+          })
+    this.#roundTrip = this.#threads === null ? Promise.resolve(0) : measureRoundTrip(this.#threads, workers)
+    this.#roundTrip.then(
+      (ms) => {
+        this.#inlineMsMax = ms
+      },
+      () => {
+        // A pool whose threads cannot start rejects its first job with the cause.
+      },
+    )
+  }
+
+  async encode(job: EncodeJob, options: CallOptions): Promise<void> {
+    const { memory } = job.arena
+    const { rows, paddedDimension } = summarizeBlock(memory, job.block)
+    // About 100 million coordinates a second are encoded.
+    const step = Math.max(1, Math.round((unitMs * 100_000) / paddedDimension / 32)) * 32
+    const ranges: { from: number; to: number }[] = []
+    for (let from = 0; from < rows; from += step) ranges.push({ from, to: Math.min(rows, from + step) })
+    const maxima: Float64Array[] = []
+    await this.#runUnits(ranges, this.workers, options, async (range, slot) => {
+      const work = { block: job.block, codebook: job.codebook, ...range }
+      if (slot === 0) maxima.push(runEncode(memory, slot, work))
+      else maxima.push((await this.#dispatch({ kind: 'encode', arena: job.arena, slot, work })).maxima)
+    })
+    finishBlock(memory, job.block, maxima)
+  }
+
+  async scan(job: ScanJob, options: CallOptions): Promise<ScanReply> {
+    options.signal.throwIfAborted()
+    const called = performance.now()
+    const rate = this.#bytesPerMs[0]!
+    const plan = planScan(job, unitMs * rate)
+    const estimatedMs = plan.bytes / this.#bytesPerMs[plan.work.stage]!
+    if (estimatedMs <= this.#inlineMsMax) return this.#scanInline(job, plan)
+    if (this.#threads !== null) await this.#roundTrip
+    let hits = noHits
+    let scanMs = 0
+    let waitMs = 0
+    const shares = Math.min(this.workers, Math.max(1, Math.floor(estimatedMs / shareMs)))
+    await this.#runUnits(group(plan.ranges, unitMs * rate), shares, options, async (ranges, slot, waitedMs) => {
+      const distanceMax = hitsThreshold(hits, job.k, job.distanceMax)
+      const work = { ...plan.work, distanceMax, ranges }
+      const started = performance.now()
+      const reply =
+        slot === 0
+          ? { hits: runScan(job.arena.memory, slot, work), ms: performance.now() - started }
+          : await this.#dispatch({ kind: 'scan', arena: job.arena, slot, work })
+      hits = mergeHits(hits, reply.hits, job.k)
+      scanMs += reply.ms
+      waitMs += waitedMs
+    })
+    this.#learn(plan, scanMs)
+    return finish(hits, plan, job.k, scanMs, Math.max(waitMs, performance.now() - called - scanMs))
+  }
+
+  #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {
+    const started = performance.now()
+    const hits = runScan(job.arena.memory, 0, { ...plan.work, ranges: plan.ranges })
+    const scanMs = performance.now() - started
+    this.#learn(plan, scanMs)
+    return finish(hits, plan, job.k, scanMs, 0)
+  }
+
+  #learn(plan: ScanPlan, ms: number): void {
+    if (plan.bytes < 100_000 || ms <= 0) return
+    const { stage } = plan.work
+    this.#bytesPerMs[stage] = this.#bytesPerMs[stage]! * 0.9 + (plan.bytes / ms) * 0.1
+  }
+
+  /** Runs units in order, at most `runners` at once; between units it looks at the signal and lets others go first. */
+  async #runUnits<Unit>(
+    units: readonly Unit[],
+    runners: number,
+    options: CallOptions,
+    run: (unit: Unit, slot: number, waitedMs: number) => Promise<void>,
+  ): Promise<void> {
+    let next = 0
+    const runner = async (): Promise<void> => {
+      while (next < units.length) {
+        const asked = performance.now()
+        const slot = await this.#slots.take(options.signal)
+        try {
+          options.signal.throwIfAborted()
+          const unit = units[next++]
+          if (unit !== undefined) await run(unit, slot, performance.now() - asked)
+        } finally {
+          this.#slots.give(slot)
+        }
+        if (slot === 0) await setImmediate()
+      }
+    }
+    const outcomes = await Promise.allSettled(Array.from({ length: Math.max(1, runners) }, runner))
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  /** Runs a task on any thread: once more when the thread dies under it. */
+  async #dispatch<Task extends WorkerTask>(task: Task): Promise<WorkerReplies[Task['kind']]> {
+    const threads = this.#threads
+    if (threads === null) throw new GatewayError('LG_INTERNAL', 'a task was dispatched without worker threads')
+    try {
+      return await threads.run(task)
+    } catch {
+      // The thread's scratch area is this task's own and the arena holds nothing half-written that is ever read.
+    }
+    try {
+      return await threads.run(task)
+    } catch (cause) {
+      throw new GatewayError('LG_INTERNAL', 'a worker thread failed twice on the same task', { cause })
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#slots.close()
+    await this.#threads?.destroy()
+  }
+}
+
+function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: number): ScanReply {
+  const { distances, blocks, rows } = hits
+  return {
+    distances,
+    blocks,
+    rows,
+    tiesLost: distances.length >= k && hits.lost <= distances[k - 1]!,
+    rowsScanned: plan.rows,
+    bytesScanned: plan.bytes,
+    scanMs,
+    waitMs,
+  }
+}
+
+/** Joins small ranges into units of about `bytes`. */
+function group(ranges: readonly (ScanRange & { readonly bytes: number })[], bytes: number): ScanRange[][] {
+  const units: ScanRange[][] = []
+  let room = 0
+  for (const range of ranges) {
+    if (room < range.bytes) {
+      units.push([])
+      room = bytes
+    }
+    units.at(-1)!.push(range)
+    room -= range.bytes
+  }
+  return units
+}
+
+async function measureRoundTrip(threads: Piscina<WorkerTask>, workers: number): Promise<number> {
+  // One task a thread waits until all of them have started.
+  await Promise.all(Array.from({ length: workers }, () => threads.run({ kind: 'ping' })))
+  const times: number[] = []
+  for (let i = 0; i < pingCount; i++) {
+    const started = performance.now()
+    await threads.run({ kind: 'ping' })
+    times.push(performance.now() - started)
+  }
+  return times.sort((a, b) => a - b)[pingCount >> 1]!
+}
+
+/**
+ * Scratch areas, given to jobs and not to threads: a slot outlives the thread that used it. Slots 1 to `workers` are for
+ * tasks on threads, first come first served; with no workers, slot 0 is always free for one synchronous turn.
+ */
+class Slots {
+  readonly #free: number[]
+  readonly #waiting: { give(slot: number): void; fail(reason: unknown): void }[] = []
+  readonly #inline: boolean
+  #closed = false
+
+  constructor(workers: number) {
+    this.#inline = workers === 0
+    this.#free = Array.from({ length: workers }, (_, index) => workers - index)
+  }
+
+  take(signal: AbortSignal): Promise<number> {
+    if (this.#closed) return Promise.reject(closedError())
+    if (this.#inline) return Promise.resolve(0)
+    const slot = this.#free.pop()
+    if (slot !== undefined) return Promise.resolve(slot)
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+        reject(signal.reason)
+      }
+      const waiter = {
+        give(given: number): void {
+          signal.removeEventListener('abort', leave)
+          resolve(given)
+        },
+        fail(reason: unknown): void {
+          signal.removeEventListener('abort', leave)
+          reject(reason)
+        },
+      }
+      this.#waiting.push(waiter)
+      signal.addEventListener('abort', leave, { once: true })
+    })
+  }
+
+  give(slot: number): void {
+    if (this.#inline) return
+    const waiter = this.#waiting.shift()
+    if (waiter === undefined) this.#free.push(slot)
+    else waiter.give(slot)
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const waiter of this.#waiting.splice(0)) waiter.fail(closedError())
+  }
+}
+
+const closedError = (): GatewayError => new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')

@@ -1,0 +1,26 @@
+import type { ArenaHandle } from '../cache/executor.js'
+import { runEncode, runScan } from '../cache/kernel.js'
+import type { WorkerReplies, WorkerTask } from './messages.js'
+
+/** Every message makes a new object for the same memory; keeping the first keeps its kernel instance. */
+const memories = new Map<number, WebAssembly.Memory>()
+
+function memoryOf(arena: ArenaHandle): WebAssembly.Memory {
+  const known = memories.get(arena.id)
+  if (known !== undefined) return known
+  memories.set(arena.id, arena.memory)
+  return arena.memory
+}
+
+/** Entry point of a worker thread: one call a task. */
+export default function runTask(task: WorkerTask): WorkerReplies[WorkerTask['kind']] {
+  if (task.kind === 'ping') return null
+  const memory = memoryOf(task.arena)
+  const started = performance.now()
+  if (task.kind === 'encode') {
+    const maxima = runEncode(memory, task.slot, task.work)
+    return { maxima, ms: performance.now() - started }
+  }
+  const hits = runScan(memory, task.slot, task.work)
+  return { hits, ms: performance.now() - started }
+}
