@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.js'
 import type { Column } from '../core/column.js'
 import type { BackendId, DeleteMask, Generation, PartKey } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
@@ -128,3 +129,13 @@ export interface CollectionWriter {
     options: CallOptions,
   ): Promise<{ readonly deleted: number; readonly epoch: number }>
 }
+
+/** A source as configuration names it. `options` are the kind's own, checked by the adapter that opens it. */
+export interface AdapterConfig {
+  readonly name: string
+  readonly uri: string | null
+  readonly options: Readonly<Record<string, unknown>>
+}
+
+/** Opens a source without I/O. Throws LG_UNKNOWN_FIELD or LG_INVALID_REQUEST naming the option at fault. */
+export type OpenAdapter = (config: AdapterConfig, environment: { readonly clock: Clock }) => BackendAdapter

@@ -1,0 +1,113 @@
+/** The one in-memory DuckDB of the process: loaded on first use, a connection for each query, nothing but reads. */
+import { availableParallelism } from 'node:os'
+import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType, DuckDBValue } from '@duckdb/node-api'
+
+interface CallOptions {
+  readonly signal: AbortSignal
+}
+
+/**
+ * Extensions are never fetched; the file cache is off because it would serve a replaced file's old bytes; without a
+ * temporary directory nothing is spilled beside the process.
+ */
+const settings = {
+  threads: String(Math.min(4, availableParallelism())),
+  memory_limit: '2GiB',
+  temp_directory: '',
+  preserve_insertion_order: 'true',
+  autoinstall_known_extensions: 'false',
+  autoload_known_extensions: 'false',
+  allow_community_extensions: 'false',
+  enable_external_file_cache: 'false',
+}
+
+let instance: Promise<DuckDBInstance> | undefined
+
+async function open(): Promise<DuckDBInstance> {
+  const { DuckDBInstance } = await import('@duckdb/node-api')
+  const opened = await DuckDBInstance.create(':memory:', settings)
+  const connection = await opened.connect()
+  try {
+    // Timestamps inside JSON are written in the session's zone, which must not be the machine's.
+    await connection.run("SET GLOBAL TimeZone = 'UTC'")
+  } finally {
+    connection.closeSync()
+  }
+  return opened
+}
+
+async function connect(): Promise<DuckDBConnection> {
+  instance ??= open()
+  try {
+    return await (await instance).connect()
+  } catch (error) {
+    instance = undefined
+    throw error
+  }
+}
+
+export const quoteIdentifier = (name: string): string => `"${name.replaceAll('"', '""')}"`
+export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
+/** One file, by its literal path: glob characters in it are escaped and `key=value` directories are not columns. */
+export const parquetScan = (path: string): string =>
+  `read_parquet(${quoteText(path.replace(/[[\]*?{}]/g, (character) => `[${character}]`))}, hive_partitioning = false)`
+
+/**
+ * Result chunks of about 2,048 rows in order, the next one being read while one is used. A chunk's memory is DuckDB's:
+ * copy what is kept before asking for the next. An abort interrupts the query and rejects with the signal's reason.
+ */
+export async function* streamChunks(sql: string, { signal }: CallOptions): AsyncGenerator<DuckDBDataChunk, void> {
+  signal.throwIfAborted()
+  const connection = await connect()
+  const interrupt = () => connection.interrupt()
+  signal.addEventListener('abort', interrupt)
+  let pending: Promise<DuckDBDataChunk | null> | undefined
+  try {
+    const result = await connection.stream(sql)
+    signal.throwIfAborted()
+    pending = result.fetchChunk()
+    for (;;) {
+      const chunk = await pending
+      signal.throwIfAborted()
+      if (chunk === null || chunk.rowCount === 0) return
+      pending = result.fetchChunk()
+      yield chunk
+      signal.throwIfAborted()
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', interrupt)
+    interrupt()
+    // Its outcome no longer matters, but the connection must not be closed under it.
+    await pending?.catch(() => undefined)
+    connection.closeSync()
+  }
+}
+
+interface Table {
+  readonly names: readonly string[]
+  readonly types: readonly DuckDBType[]
+  readonly rows: readonly (readonly DuckDBValue[])[]
+}
+
+/** A small result, whole. */
+export async function queryTable(sql: string, { signal }: CallOptions): Promise<Table> {
+  signal.throwIfAborted()
+  const connection = await connect()
+  const interrupt = () => connection.interrupt()
+  signal.addEventListener('abort', interrupt)
+  try {
+    const result = await connection.run(sql)
+    const rows = await result.getRows()
+    return { names: result.columnNames(), types: result.columnTypes(), rows }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', interrupt)
+    connection.closeSync()
+  }
+}
