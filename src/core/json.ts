@@ -25,11 +25,15 @@ const integerDigitsMax = 309
 /**
  * Reads JSON text or its UTF-8 bytes. Of repeated keys the last counts; `__proto__` is a key like any other.
  * @param field  named in errors
- * Throws LG_INVALID_REQUEST: not JSON, not UTF-8, nested deeper than limits.jsonDepthMax.
+ * Throws LG_INVALID_REQUEST: not JSON, not UTF-8, nested deeper than depthMax.
  */
-export function parseJson(source: string | Uint8Array, field = 'body'): JsonValue {
+export function parseJson(
+  source: string | Uint8Array,
+  field = 'body',
+  depthMax: number = limits.jsonDepthMax,
+): JsonValue {
   const text = typeof source === 'string' ? source : decodeUtf8(source, field)
-  checkDepth(text, field)
+  checkDepth(text, field, depthMax)
   try {
     return longInteger.test(text) ? new JsonReader(text).read() : (JSON.parse(text) as JsonValue)
   } catch (cause) {
@@ -71,7 +75,7 @@ function decodeUtf8(bytes: Uint8Array, field: string): string {
   }
 }
 
-function checkDepth(text: string, field: string): void {
+function checkDepth(text: string, field: string, depthMax: number): void {
   let depth = 0
   let inString = false
   for (let i = 0; i < text.length; i++) {
@@ -81,12 +85,10 @@ function checkDepth(text: string, field: string): void {
       if (unit === 0x5c) i += 1
     } else if (unit === 0x5b || unit === 0x7b) {
       depth += 1
-      if (depth > limits.jsonDepthMax)
-        throw new GatewayError(
-          'LG_INVALID_REQUEST',
-          `${field}: nested deeper than ${limits.jsonDepthMax} levels; flatten it`,
-          { field },
-        )
+      if (depth > depthMax)
+        throw new GatewayError('LG_INVALID_REQUEST', `${field}: nested deeper than ${depthMax} levels; flatten it`, {
+          field,
+        })
     } else if (unit === 0x5d || unit === 0x7d) depth -= 1
   }
 }
