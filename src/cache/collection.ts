@@ -1,0 +1,601 @@
+import type { Manifest } from '../adapters/adapter.js'
+import type { Clock, Random } from '../core/clock.js'
+import type { VersionWanted } from '../core/contract.js'
+import { GatewayError, toGatewayError } from '../core/errors.js'
+import {
+  generation as asGeneration,
+  type CollectionRef,
+  type DeleteMask,
+  formatCollection,
+  type Generation,
+} from '../core/generation.js'
+import { blockBytes, quantizedRowsMin } from './block.js'
+import type { MemoryBudget } from './budget.js'
+import { bundleWitness } from './bundle.js'
+import type { KernelExecutor } from './executor.js'
+import { Parts } from './parts.js'
+import { pinVersion } from './pinned-version.js'
+import { PrimingProgress } from './priming-progress.js'
+import { fromRecord, toRecord } from './recall.js'
+import { deletedRows } from './search.js'
+import { Pins, type Segment, segmentRowsMax } from './segment.js'
+import { FreshFlight, waitFor } from './single-flight.js'
+import type { CollectionFiles } from './store.js'
+import type {
+  CachedCollection,
+  CacheEvent,
+  CollectionState,
+  CollectionStatistics,
+  HeldGeneration,
+  PinnedVersion,
+} from './vector-cache.js'
+import { type CachedPart, Sightings, type Version } from './versions.js'
+
+/** Versions kept for `as_of` besides the current one. */
+const versionsMax = 8
+/** A source that changes under every pull is given up on after so many. */
+const pullAttemptsMax = 4
+
+export interface CollectionOptions {
+  readonly ref: CollectionRef
+  readonly files: CollectionFiles
+  readonly budget: MemoryBudget
+  readonly executor: KernelExecutor
+  readonly clock: Clock
+  readonly random: Random
+  readonly emit: (event: CacheEvent) => void
+  /** Runs a write to disk after those before it. */
+  readonly inBackground: (task: () => Promise<void>) => void
+  /** Aborts when the cache closes. */
+  readonly lifetime: AbortSignal
+}
+
+/** What a check of the source said last. */
+interface Observation {
+  readonly generation: Generation
+  /** When the check began: the source was at least this new. */
+  readonly atMs: number
+}
+
+/** One collection's versions, and the only place that changes them. */
+export class Collection {
+  readonly #options: CollectionOptions
+  readonly #check: FreshFlight<Generation>
+  /** Builds and reads run one after another, so that none does another's work twice. */
+  readonly #jobs = new Map<string, Promise<Version>>()
+  #jobTail: Promise<unknown> = Promise.resolve()
+  #source: CachedCollection
+  #loaded: Promise<void> | null = null
+  #parts: Parts
+  #sightings = new Sightings([])
+  #observed: Observation | null = null
+  #current: Version | null = null
+  /** The current one and older ones, newest first. */
+  #versions: Version[] = []
+  /** Rises with every invalidation: what a job began before is not adopted. */
+  #epoch = 0
+  #progress: PrimingProgress | null = null
+  #lastError: CollectionStatistics['lastError'] = null
+  readonly #counts = {
+    hits: 0,
+    misses: 0,
+    primes: 0,
+    refreshes: 0,
+    invalidations: 0,
+    evictions: 0,
+    partsPulled: 0,
+    segmentsRestored: 0,
+    segmentsDiscarded: 0,
+  }
+
+  constructor(source: CachedCollection, options: CollectionOptions) {
+    this.#source = source
+    this.#options = options
+    this.#parts = this.#createParts()
+    this.#check = new FreshFlight(() => this.#observe())
+  }
+
+  async pin(source: CachedCollection, wanted: VersionWanted, signal: AbortSignal): Promise<PinnedVersion> {
+    this.#source = source
+    await waitFor(this.#load(), signal)
+    const ready = this.#current !== null && isResident(this.#current) ? this.#current : null
+    let version = await this.#choose(wanted, signal)
+    let hit = version === ready
+    // Between its arrival in memory and this caller's turn, a version may lose a segment to another collection.
+    for (let attempt = 1; !isResident(version); attempt++) {
+      if (attempt > pullAttemptsMax)
+        throw new GatewayError('LG_OVERLOADED', `${this.#name}: other collections need the memory at the same time`, {
+          retryAfterMs: 100,
+        })
+      hit = false
+      const wantedVersion = version
+      version = await waitFor(
+        this.#job(`read ${version.generation}`, () => this.#bringBack(wantedVersion)),
+        signal,
+      )
+    }
+    if (hit) this.#counts.hits++
+    else this.#counts.misses++
+    return this.#pinned(version)
+  }
+
+  /** Checks the source now and pulls what is new. */
+  async refresh(source: CachedCollection, signal: AbortSignal) {
+    this.#source = source
+    await waitFor(this.#load(), signal)
+    const before = this.#current?.generation ?? null
+    const pulledBefore = this.#counts.partsPulled
+    const version = await waitFor(this.#checkedVersion(), signal)
+    return {
+      generation: version.generation,
+      changed: version.generation !== before,
+      partsPulled: this.#counts.partsPulled - pulledBefore,
+    }
+  }
+
+  /** The current version, held or known from disk; null before the first. */
+  async current(source: CachedCollection, signal: AbortSignal): Promise<Version | null> {
+    this.#source = source
+    await waitFor(this.#load(), signal)
+    return this.#current
+  }
+
+  async invalidate(): Promise<void> {
+    await this.#load()
+    this.#epoch++
+    this.#counts.invalidations++
+    for (const version of this.#versions.splice(0)) drop(version)
+    this.#current = null
+    this.#observed = null
+    this.#parts.retire()
+    this.#parts = this.#createParts()
+    await this.#options.files.remove()
+    this.#options.emit({ kind: 'invalidated', ref: this.#options.ref })
+  }
+
+  /** Leaves memory; the cache is closing. */
+  close(): void {
+    for (const version of this.#versions.splice(0)) drop(version)
+    this.#parts.retire()
+  }
+
+  primingRetryMs(): number | null {
+    return this.#progress?.retryMs() ?? null
+  }
+
+  history(): readonly HeldGeneration[] {
+    return this.#sightings
+      .list()
+      .flatMap(({ generation, firstSeenMs, lastSeenMs, summary }) =>
+        summary === null
+          ? []
+          : [
+              {
+                generation,
+                firstSeenMs,
+                lastSeenMs: Math.max(firstSeenMs, lastSeenMs),
+                ...summary,
+                held: this.#answers(generation),
+              },
+            ],
+      )
+      .reverse()
+  }
+
+  statistics(): CollectionStatistics {
+    const version = this.#current
+    const skipped = { nullVector: 0, nullId: 0, badVector: 0 }
+    for (const { part } of version?.parts ?? []) {
+      skipped.nullVector += part.skipped.nullVector
+      skipped.nullId += part.skipped.nullId
+      skipped.badVector += part.skipped.badVector
+    }
+    const residents = [...this.#parts.residents]
+    return {
+      state: this.#state(),
+      generation: version?.generation ?? null,
+      witness: version?.witness ?? null,
+      checkedAtMs: this.#observed?.atMs ?? null,
+      dimension: version?.dimension ?? null,
+      columns: version?.columns ?? [],
+      idColumn: version?.idColumn ?? null,
+      vectorColumn: version?.vectorColumn ?? null,
+      rows: version?.rows ?? null,
+      parts: version?.parts.length ?? null,
+      segmentsResident: residents.length,
+      memoryBytes: residents.reduce((sum, segment) => sum + segment.bytes, 0),
+      diskBytes: this.#options.files.bytes,
+      skipped,
+      ...this.#counts,
+      lastError: this.#lastError,
+    }
+  }
+
+  get #name(): string {
+    return formatCollection(this.#options.ref)
+  }
+
+  #state(): CollectionState {
+    if (this.#progress !== null) return this.#current === null ? 'priming' : 'refreshing'
+    if (this.#lastError !== null) return 'failed'
+    return this.#current === null ? 'cold' : 'ready'
+  }
+
+  #createParts(): Parts {
+    const { files, budget, executor, random, ref, emit } = this.#options
+    return new Parts({
+      metric: this.#source.info.metric,
+      files,
+      budget,
+      executor,
+      random,
+      onPulled: () => this.#counts.partsPulled++,
+      onRestored: () => this.#counts.segmentsRestored++,
+      onDiscarded: () => this.#counts.segmentsDiscarded++,
+      onEvicted: () => {
+        this.#counts.evictions++
+        emit({ kind: 'evicted', ref })
+      },
+    })
+  }
+
+  /** Recalls, once, what an earlier process left in the directory. */
+  #load(): Promise<void> {
+    this.#loaded ??= (async () => {
+      const record = await this.#options.files.loadRecord()
+      if (record === null || record.metric !== this.#source.info.metric) return
+      const recalled = await fromRecord(record, this.#parts, formatCollection(this.#options.ref))
+      this.#sightings = new Sightings(recalled.sightings)
+      this.#versions = [...recalled.versions]
+      for (const version of this.#versions) hold(version)
+      this.#current = this.#versions[0] ?? null
+    })()
+    return this.#loaded
+  }
+
+  async #choose(wanted: VersionWanted, signal: AbortSignal): Promise<Version> {
+    switch (wanted.kind) {
+      case 'current': {
+        const { consistency } = wanted
+        if (consistency.kind === 'frozen' && this.#current !== null) return this.#current
+        if (consistency.kind === 'ttl' && this.#observed !== null) {
+          const { generation, atMs } = this.#observed
+          if (this.#options.clock.now() - atMs <= consistency.ttlMs) return waitFor(this.#version(generation), signal)
+        }
+        return waitFor(this.#checkedVersion(), signal)
+      }
+      case 'generation':
+        return waitFor(
+          this.#older(asGeneration(wanted.generation), `generation ${JSON.stringify(wanted.generation)}`),
+          signal,
+        )
+      case 'time': {
+        const named = `time ${new Date(wanted.atMs).toISOString()}`
+        const newest = this.#sightings.newest
+        const maybeStillThere = newest === null || wanted.atMs > newest.lastSeenMs
+        if (maybeStillThere && wanted.atMs <= this.#options.clock.now()) await waitFor(this.#check.join(), signal)
+        const generation = this.#sightings.at(wanted.atMs)
+        if (generation === null) throw this.#expired(named)
+        return waitFor(this.#older(generation, named), signal)
+      }
+    }
+  }
+
+  /** The version of a check that starts after this call. */
+  async #checkedVersion(): Promise<Version> {
+    return this.#version(await this.#check.join())
+  }
+
+  async #observe(): Promise<Generation> {
+    const { clock, lifetime, ref } = this.#options
+    const startMs = clock.now()
+    const epoch = this.#epoch
+    try {
+      const generation = await this.#source.adapter.generation(ref.collection, { signal: lifetime })
+      if (epoch === this.#epoch) this.#observed = { generation, atMs: startMs }
+      this.#sightings.record(generation, { startMs, endMs: clock.now() })
+      return generation
+    } catch (error) {
+      throw this.#failed(error)
+    }
+  }
+
+  /** The version of a generation that the source was just seen at; it becomes the current one (law 7). */
+  async #version(generation: Generation): Promise<Version> {
+    const held = this.#held(generation)
+    // A version recalled from disk may have been read under another configuration; only the source's manifest tells.
+    if (held !== null && held.manifest !== null) return this.#adopt(held, 0)
+    return this.#job(`build ${generation}`, () => this.#build(generation))
+  }
+
+  /** A version that need not be the source's current one. */
+  async #older(generation: Generation, named: string): Promise<Version> {
+    const held = this.#held(generation)
+    if (held !== null) return held
+    try {
+      return await this.#job(`build ${generation} as of`, async () => {
+        return this.#buildOnce(generation, (version) => this.#keep(version))
+      })
+    } catch (error) {
+      throw isExpired(error) ? this.#expired(named, error) : error
+    }
+  }
+
+  #held(generation: Generation): Version | null {
+    return this.#versions.find((version) => version.generation === generation) ?? null
+  }
+
+  /** Whether `as_of` can be answered without asking the source for what it no longer has. */
+  #answers(generation: Generation): boolean {
+    const version = this.#held(generation)
+    if (version === null) return false
+    const { files } = this.#options
+    return (
+      generation === this.#observed?.generation ||
+      version.segments.every(({ segment }) => segment.resident !== null || files.hasSegment(segment.key))
+    )
+  }
+
+  #expired(named: string, cause?: unknown): GatewayError {
+    const held = this.history().map(
+      ({ generation, firstSeenMs, lastSeenMs }) =>
+        `${JSON.stringify(generation)} (seen ${new Date(firstSeenMs).toISOString()} to ${new Date(lastSeenMs).toISOString()})`,
+    )
+    return new GatewayError(
+      'LG_GENERATION_EXPIRED',
+      `${this.#name}: ${named} cannot be answered; held: ${held.length === 0 ? 'nothing' : held.join(', ')}`,
+      { field: 'as_of', cause },
+    )
+  }
+
+  /** Runs after the jobs before it; a job of the same name under way is shared. It goes on when its callers leave. */
+  #job(name: string, run: () => Promise<Version>): Promise<Version> {
+    const running = this.#jobs.get(name)
+    if (running !== undefined) return running
+    const parts = this.#parts
+    const job = this.#jobTail.then(() => parts.use(run)).catch((error: unknown) => Promise.reject(this.#failed(error)))
+    const done = (): void => {
+      this.#jobs.delete(name)
+    }
+    this.#jobTail = job.then(done, done)
+    this.#jobs.set(name, job)
+    return job
+  }
+
+  #failed(error: unknown): GatewayError {
+    const { clock, lifetime, ref, emit } = this.#options
+    if (lifetime.aborted) return new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { cause: error })
+    const failure = toGatewayError(error)
+    const { code, message } = failure
+    this.#lastError = { code, message, atMs: clock.now() }
+    emit({ kind: 'failed', ref, code, message })
+    return failure
+  }
+
+  /** Builds a generation and adopts it; when the source moves on meanwhile, the one it moved to. */
+  async #build(wanted: Generation): Promise<Version> {
+    let generation = wanted
+    for (let attempt = 1; ; attempt++) {
+      const held = this.#held(generation)
+      if (held?.manifest != null && isResident(held)) return this.#adopt(held, 0)
+      const pulledBefore = this.#counts.partsPulled
+      try {
+        return await this.#buildOnce(generation, (version) =>
+          this.#adopt(version, this.#counts.partsPulled - pulledBefore),
+        )
+      } catch (error) {
+        if (!isExpired(error) || attempt === pullAttemptsMax) throw error
+      }
+      generation = await this.#check.join()
+    }
+  }
+
+  /** `enter` takes the version in while its segments are still pinned. */
+  async #buildOnce(generation: Generation, enter: (version: Version) => Version): Promise<Version> {
+    const { ref, clock, lifetime } = this.#options
+    const parts = this.#parts
+    const source = this.#source
+    const progress = new PrimingProgress(clock)
+    this.#progress = progress
+    const pins = new Pins()
+    try {
+      const held = this.#held(generation)
+      // A restart reads its segments while the source is asked what the generation consists of.
+      const [manifested, restored] = await Promise.allSettled([
+        source.adapter.manifest(ref.collection, generation, { signal: lifetime }),
+        held === null ? null : restoreAll(parts, held, pins),
+      ])
+      if (manifested.status === 'rejected') throw manifested.reason
+      if (restored.status === 'rejected') throw restored.reason
+      const manifest = manifested.value
+      this.#checkFits(manifest, parts)
+      progress.expect(manifest.parts.filter((part) => parts.find(part, manifest) === null))
+      const slots: { part: CachedPart; mask: DeleteMask | null }[] = []
+      for (const part of manifest.parts) {
+        const cached = await parts.obtain(
+          source,
+          manifest,
+          part,
+          pins,
+          (rows) => progress.advance(part, rows),
+          lifetime,
+        )
+        progress.finish(part)
+        slots.push({ part: cached, mask: part.deleted })
+      }
+      if (parts !== this.#parts)
+        throw new GatewayError('LG_GENERATION_EXPIRED', `${this.#name}: invalidated while it was being pulled`)
+      return enter(this.#assemble(manifest, slots, parts))
+    } finally {
+      pins.release()
+      this.#progress = null
+    }
+  }
+
+  #assemble(manifest: Manifest, slots: Version['parts'], parts: Parts): Version {
+    const held = this.#held(manifest.generation)
+    if (held !== null && sameContent(held, manifest, slots)) {
+      held.manifest = manifest
+      return held
+    }
+    const segments = slots.flatMap(({ part, mask }) =>
+      part.segments.map((segment) => ({ segment, mask, codebook: parts.codebooks.get(part.codebook!)! })),
+    )
+    let rows = 0
+    for (const { segment, mask } of segments) {
+      rows += segment.rows
+      if (mask !== null) for (const _ of deletedRows(segment.resident!.ordinals, mask)) rows--
+    }
+    const { generation, readIdentity, dimension, columns, vectorColumn, idColumn } = manifest
+    const dataRef = formatCollection(this.#options.ref)
+    return {
+      generation,
+      readIdentity,
+      dimension,
+      columns,
+      vectorColumn,
+      idColumn,
+      parts: slots,
+      segments,
+      rows,
+      witness: bundleWitness({ dataRef, dimension: dimension ?? 0, generation }),
+      manifest,
+    }
+  }
+
+  /** Throws LG_OVER_BUDGET before anything is pulled when the known rows alone pass the budget. */
+  #checkFits(manifest: Manifest, parts: Parts): void {
+    const { dimension } = manifest
+    if (dimension === null) return
+    const { metric } = this.#source.info
+    const rowsMax = segmentRowsMax(dimension)
+    const bytesOf = (rows: number): number =>
+      blockBytes({ rows, dimension, metric, quantized: rows >= quantizedRowsMin }) + rows * 12
+    let bytes = 0
+    for (const part of manifest.parts) {
+      const cached = parts.find(part, manifest)
+      if (cached !== null) for (const segment of cached.segments) bytes += segment.bytes
+      else if (part.rows !== null)
+        bytes += Math.floor(part.rows / rowsMax) * bytesOf(rowsMax) + bytesOf(part.rows % rowsMax)
+    }
+    const bytesMax = this.#options.budget.pool.bytesMax
+    if (bytes > bytesMax)
+      throw new GatewayError(
+        'LG_OVER_BUDGET',
+        `${this.#name}: needs about ${bytes} bytes of memory, the budget cache.memory is ${bytesMax}; raise it or serve fewer rows`,
+        { field: 'cache.memory' },
+      )
+  }
+
+  /** Brings every segment of a version back into memory, from disk or else from the source. */
+  async #bringBack(version: Version): Promise<Version> {
+    const pins = new Pins()
+    try {
+      if (await restoreAll(this.#parts, version, pins)) return version
+    } finally {
+      pins.release()
+    }
+    if (version.generation === this.#observed?.generation) return this.#build(version.generation)
+    try {
+      return await this.#buildOnce(version.generation, (again) => this.#keep(again))
+    } catch (error) {
+      throw isExpired(error) ? this.#expired(`generation ${JSON.stringify(version.generation)}`, error) : error
+    }
+  }
+
+  /** Makes a version the current one. */
+  #adopt(version: Version, partsPulled: number): Version {
+    const { ref, emit } = this.#options
+    this.#lastError = null
+    const before = this.#current
+    this.#current = version
+    this.#keep(version)
+    if (before === version) return version
+    if (before === null) this.#counts.primes++
+    else this.#counts.refreshes++
+    emit({ kind: before === null ? 'primed' : 'refreshed', ref, generation: version.generation, partsPulled })
+    return version
+  }
+
+  /** Enters a version, in front when it is the current one, and lets go of the oldest. */
+  #keep(version: Version): Version {
+    this.#sightings.describe(version)
+    const others = this.#versions.filter((other) => other.generation !== version.generation)
+    const [first, ...rest] = others
+    const kept = version === this.#current || first === undefined ? [version, ...others] : [first, version, ...rest]
+    if (kept.length === this.#versions.length && kept.every((one, i) => one === this.#versions[i])) return version
+    const replaced = this.#versions
+    this.#versions = kept.slice(0, versionsMax + 1)
+    for (const one of this.#versions) hold(one)
+    for (const one of replaced) drop(one)
+    const wanted = new Set(this.#versions.flatMap(({ parts }) => parts.map(({ part }) => part)))
+    this.#parts.retain(wanted)
+    this.#options.inBackground(() => this.#store())
+    return version
+  }
+
+  /** Writes to disk what is not there yet, then the record that names it, and removes what no version has. */
+  async #store(): Promise<void> {
+    const { files, lifetime } = this.#options
+    const parts = this.#parts
+    const versions = this.#versions
+    const segments = new Set(versions.flatMap((version) => version.segments.map(({ segment }) => segment)))
+    await parts.saveCodebooks(lifetime)
+    for (const segment of segments) {
+      if (versions !== this.#versions || lifetime.aborted) return // a later store knows better what is wanted
+      await storeSegment(segment, files, lifetime)
+    }
+    if (versions !== this.#versions) return
+    await files.saveRecord(toRecord(this.#source.info.metric, versions, this.#sightings), lifetime)
+    await files.retain({
+      segments: new Set([...segments].map((segment) => segment.key)),
+      codebooks: new Set([...parts.codebooks.all()].map((codebook) => codebook.version)),
+    })
+  }
+
+  #pinned(version: Version): PinnedVersion {
+    const { ref, executor, budget } = this.#options
+    const seen = this.#sightings.lastSeenMs(version.generation)
+    const checkedAtMs = version.generation === this.#observed?.generation ? this.#observed.atMs : (seen ?? 0)
+    return pinVersion(version, { ref, info: this.#source.info, checkedAtMs, executor, budget })
+  }
+}
+
+const isResident = (version: Version): boolean => version.segments.every(({ segment }) => segment.resident !== null)
+
+const isExpired = (error: unknown): boolean => error instanceof GatewayError && error.code === 'LG_GENERATION_EXPIRED'
+
+function hold(version: Version): void {
+  for (const { segment } of version.segments) segment.references++
+}
+
+function drop(version: Version): void {
+  for (const { segment } of version.segments) {
+    segment.references--
+    segment.leaveIfUnused()
+  }
+}
+
+/** False when a segment is neither in memory nor on disk; the others are in memory then, pinned. */
+async function restoreAll(parts: Parts, version: Version, pins: Pins): Promise<boolean> {
+  for (const { part } of version.parts) if (!(await parts.restore(part, pins))) return false
+  return true
+}
+
+async function storeSegment(segment: Segment, files: CollectionFiles, signal: AbortSignal): Promise<void> {
+  const { resident, key, rows } = segment
+  if (resident === null || files.hasSegment(key)) return
+  segment.pin()
+  try {
+    segment.writing = files.writeSegment({ key, rows, idKind: resident.ids.kind }, resident.sections, signal)
+    await segment.writing
+  } finally {
+    segment.writing = null
+    segment.unpin()
+  }
+}
+
+const sameContent = (version: Version, manifest: Manifest, slots: Version['parts']): boolean =>
+  version.readIdentity === manifest.readIdentity &&
+  version.parts.length === slots.length &&
+  version.parts.every(({ part, mask }, i) => part === slots[i]!.part && mask?.identity === slots[i]!.mask?.identity)

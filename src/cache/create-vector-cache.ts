@@ -1,0 +1,153 @@
+import type { Clock, Random } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
+import { type CollectionRef, formatCollection } from '../core/generation.js'
+import type { ArenaPool } from './arena.js'
+import { MemoryBudget } from './budget.js'
+import { readBundleWitness, writeBundle } from './bundle.js'
+import { Collection } from './collection.js'
+import type { KernelExecutor } from './executor.js'
+import { type FileSystem, nodeFileSystem } from './file-system.js'
+import { type CacheLog, noStore, openStore } from './store.js'
+import type { CachedCollection, CacheEvent, CollectionStatistics, VectorCache } from './vector-cache.js'
+
+export interface VectorCacheOptions {
+  /** Where segments outlive the process; null: memory only. Created when missing, locked until close. */
+  readonly directory: string | null
+  /** Arenas of all collections; its `bytesMax` is the memory budget. The cache is its only user. */
+  readonly pool: ArenaPool
+  readonly diskBytesMax: number
+  /** Borrowed: close it after the cache. */
+  readonly executor: KernelExecutor
+  readonly clock: Clock
+  /** Seeds rotations: must not be guessable by whoever chooses vectors and queries (law 6). */
+  readonly random: Random
+  readonly log: CacheLog
+  readonly fileSystem?: FileSystem
+}
+
+/** A cache with a way to await what goes on in the background. */
+export interface VectorCacheHandle extends VectorCache {
+  /** Resolves when nothing is left to write to disk. */
+  settled(): Promise<void>
+}
+
+/** Opens the cache. Throws LG_LOCK_HELD when another process has the directory. */
+export async function createVectorCache(options: VectorCacheOptions): Promise<VectorCacheHandle> {
+  const { directory, pool, diskBytesMax, executor, clock, random, log } = options
+  const store =
+    directory === null
+      ? noStore
+      : await openStore({ directory, bytesMax: diskBytesMax, fileSystem: options.fileSystem ?? nodeFileSystem, log })
+  const budget = new MemoryBudget(pool)
+  const collections = new Map<string, Collection>()
+  const listeners = new Set<(event: CacheEvent) => void>()
+  const closing = new AbortController()
+  let background: Promise<void> = Promise.resolve()
+
+  const inBackground = (task: () => Promise<void>): void => {
+    background = background.then(task).catch((error: unknown) => {
+      if (!closing.signal.aborted) log.warn({ err: error }, 'background work of the cache failed')
+    })
+  }
+  const emit = (event: CacheEvent): void => {
+    for (const listener of listeners) listener(event)
+  }
+  const collectionOf = (source: CachedCollection): Collection => {
+    if (closing.signal.aborted) throw new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')
+    const name = formatCollection(source.ref)
+    const known = collections.get(name)
+    if (known !== undefined) return known
+    const { ref } = source
+    const files = store.collection(ref)
+    const lifetime = closing.signal
+    const made = new Collection(source, {
+      ref,
+      files,
+      budget,
+      executor,
+      clock,
+      random,
+      emit,
+      inBackground,
+      lifetime,
+    })
+    collections.set(name, made)
+    return made
+  }
+  const find = (ref: CollectionRef): Collection | undefined => collections.get(formatCollection(ref))
+
+  return {
+    pin: async (source, wanted, { signal }) => collectionOf(source).pin(source, wanted, signal),
+    primingRetryMs: (ref) => find(ref)?.primingRetryMs() ?? null,
+    refresh: async (source, { signal }) => collectionOf(source).refresh(source, signal),
+    async invalidate(ref) {
+      const collection = find(ref)
+      if (collection === undefined) await store.collection(ref).remove()
+      else await collection.invalidate()
+    },
+    async checkBundle(source, path, { signal }) {
+      const published = await readBundleWitness(path)
+      if (published === null) return 'bundle-missing'
+      const current = await collectionOf(source).current(source, signal)
+      return current?.witness === published ? 'up-to-date' : 'invalidated'
+    },
+    async publishBundle(source, into, { signal }) {
+      const current = await collectionOf(source).current(source, signal)
+      if (current === null)
+        throw new GatewayError(
+          'LG_PRIMING',
+          `${formatCollection(source.ref)}: nothing is cached yet; query or refresh it first`,
+        )
+      const { generation, dimension } = current
+      await writeBundle(into, { dataRef: formatCollection(source.ref), dimension: dimension ?? 0, generation }, signal)
+    },
+    history: (ref) => find(ref)?.history() ?? [],
+    statistics: () => ({
+      memoryBytes: pool.bytesCommitted,
+      memoryBytesMax: pool.bytesMax,
+      diskBytes: store.bytes,
+      diskBytesMax: directory === null ? 0 : diskBytesMax,
+      arenas: pool.arenaCount,
+    }),
+    collectionStatistics: (ref) => find(ref)?.statistics() ?? neverAsked(store.collection(ref).bytes),
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    settled: () => background,
+    async close() {
+      if (closing.signal.aborted) return
+      closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down'))
+      await Promise.all([...collections.values()].map((collection) => collection.close()))
+      await background
+      await store.close()
+    },
+  }
+}
+
+const neverAsked = (diskBytes: number): CollectionStatistics => ({
+  state: 'cold',
+  generation: null,
+  witness: null,
+  checkedAtMs: null,
+  dimension: null,
+  columns: [],
+  idColumn: null,
+  vectorColumn: null,
+  rows: null,
+  parts: null,
+  segmentsResident: 0,
+  memoryBytes: 0,
+  diskBytes,
+  skipped: { nullVector: 0, nullId: 0, badVector: 0 },
+  hits: 0,
+  misses: 0,
+  primes: 0,
+  refreshes: 0,
+  invalidations: 0,
+  evictions: 0,
+  partsPulled: 0,
+  segmentsRestored: 0,
+  segmentsDiscarded: 0,
+  lastError: null,
+})

@@ -1,0 +1,59 @@
+import * as nodeFileSystem from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** What the cache needs of a file system: the seam where tests inject a full disk. */
+export type FileSystem = Pick<
+  typeof nodeFileSystem,
+  'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'stat'
+>
+
+export { nodeFileSystem }
+
+const temporary = '.tmp-'
+
+export const isTemporary = (name: string): boolean => name.includes(temporary)
+
+/**
+ * Writes a file whole or not at all: temporary name, fsync, rename, fsync of the directory.
+ * `pieces` are borrowed until the promise settles; they may lie in shared memory.
+ */
+export async function writeDurably(
+  fileSystem: FileSystem,
+  path: string,
+  pieces: readonly Uint8Array[],
+  signal: AbortSignal,
+): Promise<void> {
+  const draft = `${path}${temporary}${process.pid}-${Math.trunc(performance.now() * 1000)}`
+  try {
+    const file = await fileSystem.open(draft, 'wx')
+    try {
+      for (const piece of pieces) {
+        for (let done = 0; done < piece.byteLength; ) {
+          signal.throwIfAborted()
+          done += (await file.write(piece, done, Math.min(writeBytesMax, piece.byteLength - done))).bytesWritten
+        }
+      }
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await fileSystem.rename(draft, path)
+  } catch (error) {
+    await fileSystem.rm(draft, { force: true })
+    throw error
+  }
+  await syncDirectory(fileSystem, dirname(path))
+}
+
+/** Bounds how long an abort waits for the write under way. */
+const writeBytesMax = 16 * 1024 * 1024
+
+async function syncDirectory(fileSystem: FileSystem, path: string): Promise<void> {
+  if (process.platform === 'win32') return // directories cannot be opened there; the rename itself is journalled
+  const directory = await fileSystem.open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}

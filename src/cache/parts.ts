@@ -1,0 +1,245 @@
+import type { Manifest, Part } from '../adapters/adapter.js'
+import type { Random } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
+import type { Metric } from '../core/metric.js'
+import type { MemoryBudget } from './budget.js'
+import { formatCodebook, parseCodebook } from './codebook.js'
+import { CodebookShelf } from './codebook-shelf.js'
+import type { KernelExecutor } from './executor.js'
+import { type PulledPart, pullPart } from './priming.js'
+import {
+  layOut,
+  openResident,
+  type Pins,
+  type ResidentSegment,
+  Segment,
+  sectionBytesOf,
+  spaceBytes,
+} from './segment.js'
+import type { IdKind } from './segment-ids.js'
+import type { CollectionFiles } from './store.js'
+import type { CachedCollection } from './vector-cache.js'
+import type { CachedPart } from './versions.js'
+
+interface PartsOptions {
+  readonly metric: Metric
+  readonly files: CollectionFiles
+  readonly budget: MemoryBudget
+  readonly executor: KernelExecutor
+  readonly random: Random
+  readonly onPulled: () => void
+  readonly onRestored: () => void
+  readonly onDiscarded: () => void
+  readonly onEvicted: () => void
+}
+
+/** Segment files read at a time: reading is as much copying and checksumming as waiting. */
+const readLanes = 4
+
+/** The parts of one collection that were ever pulled and are still wanted, and how to bring them into memory. */
+export class Parts {
+  readonly codebooks: CodebookShelf
+  readonly #options: PartsOptions
+  readonly #parts = new Map<string, CachedPart>()
+  readonly #residents = new Set<Segment>()
+  #jobs = 0
+  #retired = false
+
+  constructor(options: PartsOptions) {
+    this.#options = options
+    this.codebooks = new CodebookShelf(options.budget.pool, options.metric, options.random)
+  }
+
+  get residents(): ReadonlySet<Segment> {
+    return this.#residents
+  }
+
+  find(part: Part, manifest: Manifest): CachedPart | null {
+    return this.#parts.get(partName(part.key, manifest.readIdentity)) ?? null
+  }
+
+  /** The part with every segment in memory and pinned: as it is, from disk, or pulled. */
+  async obtain(
+    source: CachedCollection,
+    manifest: Manifest,
+    part: Part,
+    pins: Pins,
+    onRows: (count: number) => void,
+    signal: AbortSignal,
+  ): Promise<CachedPart> {
+    const held = this.find(part, manifest)
+    if (held !== null && (await this.restore(held, pins))) return held
+    const { metric, budget, executor } = this.#options
+    const { adapter, ref } = source
+    const context = {
+      adapter,
+      collection: ref.collection,
+      metric,
+      manifest,
+      budget,
+      codebooks: this.codebooks,
+      executor,
+      onRows,
+    }
+    const pulled = await pullPart(context, part, signal)
+    this.#options.onPulled()
+    return this.#settle(part, manifest, held, pulled, pins)
+  }
+
+  /** Brings a part's segments into memory without the source, pinned; false when one is not on disk (any more). */
+  async restore(part: CachedPart, pins: Pins): Promise<boolean> {
+    const missing: Segment[] = []
+    for (const segment of part.segments) {
+      if (segment.resident === null) missing.push(segment)
+      else this.#keep(segment, pins)
+    }
+    const next = missing.values()
+    let complete = true
+    const lane = async (): Promise<void> => {
+      for (const segment of next) {
+        const read = await this.#read(segment)
+        if (read === 'absent' || read === 'discarded') {
+          if (read === 'discarded') this.#options.onDiscarded()
+          complete = false
+          return
+        }
+        segment.settle(read)
+        this.#keep(segment, pins)
+        this.#options.onRestored()
+      }
+    }
+    const lanes = await Promise.allSettled(Array.from({ length: Math.min(readLanes, missing.length) }, lane))
+    for (const outcome of lanes) if (outcome.status === 'rejected') throw outcome.reason
+    return complete
+  }
+
+  /** A part known from the record of an earlier process. */
+  recall(
+    part: Omit<CachedPart, 'segments'>,
+    segments: readonly { key: string; rows: number; bytes: number }[],
+  ): CachedPart {
+    const recalled = {
+      ...part,
+      segments: segments.map((segment) => this.#segment(part.key, segment)),
+    }
+    this.#parts.set(partName(part.key, part.readIdentity), recalled)
+    return recalled
+  }
+
+  /** Forgets parts that no version has. */
+  retain(wanted: ReadonlySet<CachedPart>): void {
+    for (const [name, part] of this.#parts) if (!wanted.has(part)) this.#parts.delete(name)
+  }
+
+  /** Runs a job that builds or reads segments; their codebook stays in place meanwhile. */
+  async use<T>(job: () => Promise<T>): Promise<T> {
+    this.#jobs++
+    try {
+      return await job()
+    } finally {
+      this.#jobs--
+      this.#releaseIfUnused()
+    }
+  }
+
+  /** Nothing new is added from now on; with the last segment the codebooks leave memory. */
+  retire(): void {
+    this.#retired = true
+    this.#releaseIfUnused()
+  }
+
+  #releaseIfUnused(): void {
+    if (this.#retired && this.#jobs === 0 && this.#residents.size === 0) this.codebooks.release()
+  }
+
+  #keep(segment: Segment, pins: Pins): void {
+    pins.add(segment)
+    this.#options.budget.touch(segment)
+  }
+
+  #segment(
+    part: CachedPart['key'],
+    of: { readonly key: string; readonly rows: number; readonly bytes: number },
+  ): Segment {
+    const { key, rows, bytes } = of
+    return new Segment(
+      { key, part, rows, bytes },
+      {
+        settled: (segment) => this.#residents.add(segment),
+        left: (segment, evicted) => {
+          this.#options.budget.forget(segment)
+          this.#residents.delete(segment)
+          if (evicted) this.#options.onEvicted()
+          this.#releaseIfUnused()
+        },
+      },
+    )
+  }
+
+  /** Fills the part's segments with what was pulled, or makes them. */
+  #settle(part: Part, manifest: Manifest, held: CachedPart | null, pulled: PulledPart, pins: Pins): CachedPart {
+    const known =
+      held !== null &&
+      held.segments.length === pulled.segments.length &&
+      held.segments.every(
+        (segment, i) => segment.key === pulled.segments[i]!.key && segment.rows === pulled.segments[i]!.rows,
+      )
+    const cached: CachedPart = known
+      ? held
+      : {
+          key: part.key,
+          readIdentity: manifest.readIdentity,
+          codebook:
+            manifest.dimension === null ? null : (this.codebooks.forDimension(manifest.dimension)?.version ?? null),
+          skipped: pulled.skipped,
+          segments: pulled.segments.map((segment) => this.#segment(part.key, segment)),
+        }
+    for (const [i, segment] of cached.segments.entries()) {
+      const { resident } = pulled.segments[i]!
+      if (segment.resident === null) segment.settle(resident)
+      else resident.allocation.free()
+      this.#keep(segment, pins)
+    }
+    this.#parts.set(partName(part.key, manifest.readIdentity), cached)
+    return cached
+  }
+
+  #read(segment: Segment): Promise<ResidentSegment | 'absent' | 'discarded'> {
+    const { files, budget } = this.#options
+    return files.readSegment(segment.key, async (file) => {
+      const { rows, idKind } = file.header
+      if (rows !== segment.rows)
+        throw new GatewayError('LG_CORRUPT', `segment file has ${rows} rows, expected ${segment.rows}`)
+      const sections = sectionBytesOf(file.sectionBytes)
+      const bytes = spaceBytes(sections, rows)
+      const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+      try {
+        const space = layOut(allocation, sections, rows)
+        for (const [name, view] of space.sections) await file.read(name, view)
+        return openResident(space, idKind as IdKind, null)
+      } catch (error) {
+        allocation.free()
+        throw error
+      }
+    })
+  }
+
+  /** Reads the named codebooks; answers those that are there. */
+  async loadCodebooks(versions: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    const loaded = new Set<string>()
+    for (const version of versions) {
+      const text = await this.#options.files.loadCodebook(version)
+      if (text === null) continue
+      this.codebooks.add(parseCodebook(text))
+      loaded.add(version)
+    }
+    return loaded
+  }
+
+  async saveCodebooks(signal: AbortSignal): Promise<void> {
+    for (const { codebook } of this.codebooks.all())
+      await this.#options.files.saveCodebook(codebook.version, formatCodebook(codebook), signal)
+  }
+}
+
+const partName = (key: string, readIdentity: string): string => JSON.stringify([key, readIdentity])

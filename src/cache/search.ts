@@ -1,0 +1,224 @@
+import type { Column } from '../core/column.js'
+import type { RecallContract } from '../core/contract.js'
+import type { DeleteMask } from '../core/generation.js'
+import { compareIds, compareUtf8 } from '../core/id.js'
+import { formatPredicate } from '../core/predicate.js'
+import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
+import type { AllowBitmap } from './allow-slots.js'
+import type { MemoryBudget } from './budget.js'
+import type { PlacedCodebook } from './codebook-shelf.js'
+import type { KernelExecutor, ScanBlock, ScanJob, ScanReply } from './executor.js'
+import { evaluateFilter } from './filter.js'
+import { complement, countRows, trim } from './row-bitmap.js'
+import type { ResidentSegment, Segment } from './segment.js'
+import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
+
+/** One segment of a version under its delete mask. */
+export interface MaskedSegment {
+  readonly segment: Segment
+  readonly mask: DeleteMask | null
+  readonly codebook: PlacedCodebook
+}
+
+interface SearchTarget {
+  /** In version order, pinned. */
+  readonly segments: readonly MaskedSegment[]
+  readonly columns: readonly Column[]
+  readonly executor: KernelExecutor
+  readonly budget: MemoryBudget
+}
+
+/** A segment that can contribute rows, with the place of its bitmap. */
+interface Shelf {
+  readonly index: number
+  readonly masked: MaskedSegment
+  readonly resident: ResidentSegment
+  readonly codebookOffset: number
+  readonly block: ScanBlock
+}
+
+/**
+ * The k nearest live rows that pass the filter, in total order (law 3): which segments, arenas and jobs the rows are in
+ * never shows.
+ */
+export async function searchSegments(
+  target: SearchTarget,
+  query: ShardQuery,
+  options: { readonly signal: AbortSignal },
+): Promise<ShardAnswer> {
+  const filter = query.filter === null ? null : bindPredicate(query.filter, target.columns)
+  const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
+  const bitmaps: AllowBitmap[] = []
+  try {
+    const shelves: Shelf[] = []
+    for (const [index, masked] of target.segments.entries()) {
+      const { segment, mask, codebook } = masked
+      const resident = segment.resident!
+      let allow = 0
+      if (mask !== null || filter !== null) {
+        const bitmap = await resident.allow.acquire(`${mask?.identity ?? ''}\n${filterKey}`, async (words) => {
+          // Between segments others get their turn: a filter over many rows takes milliseconds.
+          await new Promise(setImmediate)
+          return fillAllowed(words, resident, mask, filter)
+        })
+        bitmaps.push(bitmap)
+        if (bitmap.count === 0) continue
+        options.signal.throwIfAborted()
+        allow = bitmap.offset
+      }
+      const codebookOffset = codebook.place(resident.allocation.arena, target.budget)
+      shelves.push({
+        index,
+        masked,
+        resident,
+        codebookOffset,
+        block: { block: resident.block.allocation.offset, allow },
+      })
+    }
+    return await scanShelves(target.executor, shelves, query, options)
+  } finally {
+    for (const bitmap of bitmaps) bitmap.release()
+  }
+}
+
+/** Sets the bits of live rows that pass the filter in zeroed words; answers how many. */
+function fillAllowed(
+  words: Uint32Array,
+  resident: ResidentSegment,
+  mask: DeleteMask | null,
+  filter: BoundPredicate | null,
+): number {
+  const rows = resident.ordinals.length
+  if (filter === null) {
+    complement(words)
+    trim(words, rows)
+  } else {
+    words.set(evaluateFilter(filter, resident.metadata!, rows))
+  }
+  if (mask !== null) for (const row of deletedRows(resident.ordinals, mask)) words[row >>> 5]! &= ~(1 << (row & 31))
+  return countRows(words)
+}
+
+/** Rows of a segment that the mask deletes. Both lists of ordinals ascend. */
+export function* deletedRows(ordinals: Uint32Array, mask: DeleteMask): Generator<number> {
+  let row = 0
+  for (let i = firstAtLeast(mask.ordinals, ordinals[0] ?? 0); i < mask.ordinals.length; i++) {
+    const deleted = mask.ordinals[i]!
+    row = firstAtLeast(ordinals, deleted, row)
+    if (row === ordinals.length) return
+    if (ordinals[row] === deleted) yield row
+  }
+}
+
+export function firstAtLeast(ascending: Uint32Array, value: number, from = 0): number {
+  let low = from
+  let high = ascending.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (ascending[middle]! < value) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+async function scanShelves(
+  executor: KernelExecutor,
+  shelves: readonly Shelf[],
+  query: ShardQuery,
+  options: { readonly signal: AbortSignal },
+): Promise<ShardAnswer> {
+  const started = performance.now()
+  let best: ShardHit[] = []
+  let rowsScanned = 0
+  let bytesScanned = 0
+  let waitMs = 0
+
+  for (const group of groupByPlace(shelves)) {
+    // Rows farther than the k-th so far cannot be among the k best; equals may, by their id.
+    const distanceMax = best.length < query.k ? query.distanceMax : Math.min(query.distanceMax, best.at(-1)!.distance)
+    const scan = async (): Promise<ScanReply> => {
+      const reply = await executor.scan(jobOf(group, query, distanceMax), options)
+      rowsScanned += reply.rowsScanned
+      bytesScanned += reply.bytesScanned
+      waitMs += reply.waitMs
+      return reply
+    }
+    let reply = await scan()
+    if (reply.tiesLost) {
+      for (const { masked, resident } of group) {
+        if (resident.block.ranked) continue
+        await masked.segment.writing // the bytes being written to disk are already checksummed
+        options.signal.throwIfAborted()
+        resident.block.setTieRanks(tieRanks(resident))
+      }
+      reply = await scan()
+    }
+    best = mergeHits(best, hitsOf(group, reply), query.k)
+  }
+
+  return {
+    hits: best,
+    contract: achieved(shelves, query.contract),
+    rowsScanned,
+    bytesScanned,
+    searchMs: performance.now() - started,
+    waitMs,
+  }
+}
+
+/** Blocks that share arena and codebook are one job; the executor splits it when that is worth it. */
+function groupByPlace(shelves: readonly Shelf[]): Iterable<readonly Shelf[]> {
+  const byPlace = new Map<string, Shelf[]>()
+  for (const shelf of shelves) {
+    const place = `${shelf.resident.allocation.arena.id} ${shelf.codebookOffset}`
+    const group = byPlace.get(place)
+    if (group === undefined) byPlace.set(place, [shelf])
+    else group.push(shelf)
+  }
+  return byPlace.values()
+}
+
+const jobOf = (group: readonly Shelf[], query: ShardQuery, distanceMax: number): ScanJob => ({
+  arena: group[0]!.resident.allocation.arena,
+  codebook: group[0]!.codebookOffset,
+  blocks: group.map((shelf) => shelf.block),
+  query: query.vector,
+  k: query.k,
+  contract: query.contract,
+  distanceMax,
+})
+
+const hitsOf = (group: readonly Shelf[], reply: ScanReply): ShardHit[] =>
+  Array.from(reply.distances, (distance, i) => {
+    const { index, masked, resident } = group[reply.blocks[i]!]!
+    const position = reply.rows[i]!
+    return {
+      distance,
+      id: resident.ids.get(position),
+      part: masked.segment.part,
+      row: resident.ordinals[position]!,
+      location: { segment: index, position },
+    }
+  })
+
+const compareShardHits = (a: ShardHit, b: ShardHit): number =>
+  a.distance - b.distance || compareIds(a.id, b.id) || compareUtf8(a.part, b.part) || a.row - b.row
+
+const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
+  [...a, ...b].sort(compareShardHits).slice(0, k)
+
+/** Each row's place in the order of (id, ordinal) within its segment. */
+function tieRanks(resident: ResidentSegment): Uint32Array {
+  const { ids, ordinals } = resident
+  const values = Array.from(ordinals, (_, row) => ids.get(row))
+  const order = Uint32Array.from(ordinals, (_, row) => row).sort((a, b) => compareIds(values[a]!, values[b]!) || a - b)
+  const ranks = new Uint32Array(order.length)
+  order.forEach((row, rank) => {
+    ranks[row] = rank
+  })
+  return ranks
+}
+
+/** Blocks without codes are scanned in full, whatever was asked. */
+const achieved = (shelves: readonly Shelf[], asked: RecallContract): RecallContract =>
+  shelves.every((shelf) => !shelf.resident.block.quantized) ? { kind: 'exact' } : asked

@@ -1,0 +1,272 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { GatewayError } from '../core/errors.js'
+import { type CollectionRef, formatCollection } from '../core/generation.js'
+import { type CollectionRecord, composeRecord, parseRecord } from './collection-record.js'
+import { lockDirectory } from './directory-lock.js'
+import { type FileSystem, isTemporary, writeDurably } from './file-system.js'
+import { composeSegmentFile, openSegmentFile, type SegmentFileReader, type SegmentHeader } from './segment-file.js'
+
+/** What the cache logs to; pino's loggers fit. */
+export interface CacheLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
+
+/** The cache directory: everything in it can be had again from the sources (law 10). */
+export interface Store {
+  /** Bytes of all segment files. */
+  readonly bytes: number
+  collection(ref: CollectionRef): CollectionFiles
+  close(): Promise<void>
+}
+
+/** One collection's files. Bytes that fail verification are deleted, logged and answered as absent. */
+export interface CollectionFiles {
+  readonly bytes: number
+  loadRecord(): Promise<CollectionRecord | null>
+  /** Replaces the record; a failure is logged, and the next restart reads the source again. */
+  saveRecord(record: CollectionRecord, signal: AbortSignal): Promise<void>
+  /** Text of a codebook; it verifies itself when parsed. */
+  loadCodebook(version: string): Promise<string | null>
+  saveCodebook(version: string, text: string, signal: AbortSignal): Promise<void>
+  hasSegment(key: string): boolean
+  /** Lets `use` read the segment's verified sections. `discarded`: there was a file, and it was not usable. */
+  readSegment<T>(key: string, use: (file: SegmentFileReader) => Promise<T>): Promise<T | 'absent' | 'discarded'>
+  /** `sections` are borrowed until the promise settles. A full or read-only disk is logged; the segment stays in memory only. */
+  writeSegment(header: SegmentHeader, sections: ReadonlyMap<string, Uint8Array>, signal: AbortSignal): Promise<void>
+  /** Deletes segment files and codebooks that are not named. */
+  retain(keep: { readonly segments: ReadonlySet<string>; readonly codebooks: ReadonlySet<string> }): Promise<void>
+  remove(): Promise<void>
+}
+
+interface StoreOptions {
+  readonly directory: string
+  readonly bytesMax: number
+  readonly fileSystem: FileSystem
+  readonly log: CacheLog
+}
+
+/** A file that counts against the disk budget. The store keeps these in order of use, oldest first. */
+interface SegmentEntry {
+  readonly path: string
+  readonly collection: string
+  readonly bytes: number
+}
+
+const suffix = '.segment'
+
+/** Locks the directory, removes what an interrupted write left, and lists the segment files. Throws LG_LOCK_HELD. */
+export async function openStore({ directory, bytesMax, fileSystem, log }: StoreOptions): Promise<Store> {
+  await fileSystem.mkdir(directory, { recursive: true })
+  const lock = await lockDirectory(directory)
+  const root = join(directory, 'collections')
+  const entries = new Map<string, SegmentEntry>()
+  const totals = new Map<string, number>()
+  let total = 0
+
+  const add = (entry: SegmentEntry): void => {
+    entries.set(entry.path, entry)
+    totals.set(entry.collection, (totals.get(entry.collection) ?? 0) + entry.bytes)
+    total += entry.bytes
+  }
+  const forget = (entry: SegmentEntry): void => {
+    entries.delete(entry.path)
+    totals.set(entry.collection, totals.get(entry.collection)! - entry.bytes)
+    total -= entry.bytes
+  }
+  const touch = (entry: SegmentEntry): void => {
+    entries.delete(entry.path)
+    entries.set(entry.path, entry)
+  }
+  const discard = async (entry: SegmentEntry): Promise<void> => {
+    forget(entry)
+    await fileSystem.rm(entry.path, { force: true })
+  }
+
+  try {
+    await fileSystem.mkdir(root, { recursive: true })
+    for (const entry of await scan(fileSystem, root)) add(entry)
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+
+  const collectionFiles = (ref: CollectionRef): CollectionFiles => {
+    const name = createHash('sha256').update(formatCollection(ref)).digest('hex').slice(0, 32)
+    const folder = join(root, name)
+    const recordPath = join(folder, 'record')
+    const segmentPath = (key: string): string => join(folder, `${key}${suffix}`)
+    const codebookPath = (identity: string): string => join(folder, `${identity}.codebook`)
+    const discardFile = async (path: string, what: string, error: unknown): Promise<null> => {
+      log.warn(
+        { collection: formatCollection(ref), err: error },
+        `${what} is not usable; it is rebuilt from the source`,
+      )
+      await fileSystem.rm(path, { force: true })
+      return null
+    }
+    return {
+      get bytes() {
+        return totals.get(name) ?? 0
+      },
+      async loadRecord() {
+        const bytes = await readIfPresent(fileSystem, recordPath)
+        if (bytes === null) return null
+        try {
+          return parseRecord(bytes)
+        } catch (error) {
+          return discardFile(recordPath, 'collection record', error)
+        }
+      },
+      async saveRecord(record, signal) {
+        try {
+          await fileSystem.mkdir(folder, { recursive: true })
+          await writeDurably(fileSystem, recordPath, [composeRecord(record)], signal)
+        } catch (error) {
+          if (signal.aborted) return
+          log.warn({ collection: formatCollection(ref), err: error }, 'collection record could not be written')
+        }
+      },
+      async loadCodebook(version) {
+        return (await readIfPresent(fileSystem, codebookPath(version)))?.toString('utf8') ?? null
+      },
+      async saveCodebook(version, text, signal) {
+        try {
+          await fileSystem.mkdir(folder, { recursive: true })
+          await writeDurably(fileSystem, codebookPath(version), [Buffer.from(text, 'utf8')], signal)
+        } catch (error) {
+          if (signal.aborted) return
+          log.warn({ collection: formatCollection(ref), err: error }, 'codebook could not be written')
+        }
+      },
+      hasSegment: (key) => entries.has(segmentPath(key)),
+      async readSegment(key, use) {
+        const entry = entries.get(segmentPath(key))
+        if (entry === undefined) return 'absent'
+        touch(entry)
+        try {
+          const file = await fileSystem.open(entry.path, 'r')
+          try {
+            return await use(await openSegmentFile(file, key))
+          } finally {
+            await file.close()
+          }
+        } catch (error) {
+          if (!isUnusable(error)) throw error
+          log.warn(
+            { collection: formatCollection(ref), err: error },
+            'segment file is not usable; it is rebuilt from the source',
+          )
+          await discard(entry)
+          return 'discarded'
+        }
+      },
+      async writeSegment(header, sections, signal) {
+        const path = segmentPath(header.key)
+        if (entries.has(path)) return
+        const { pieces, bytes } = composeSegmentFile(header, sections)
+        if (bytes > bytesMax) {
+          log.warn(
+            { collection: formatCollection(ref), bytes, bytesMax },
+            'segment is larger than the disk budget; it stays in memory only',
+          )
+          return
+        }
+        try {
+          for (const oldest of entries.values()) {
+            if (total + bytes <= bytesMax) break
+            await discard(oldest)
+          }
+          await fileSystem.mkdir(folder, { recursive: true })
+          await writeDurably(fileSystem, path, pieces, signal)
+          add({ path, collection: name, bytes })
+        } catch (error) {
+          if (signal.aborted) return
+          log.warn(
+            { collection: formatCollection(ref), err: error },
+            'segment file could not be written; it stays in memory only',
+          )
+        }
+      },
+      async retain(keep) {
+        for (const entry of [...entries.values()])
+          if (entry.collection === name && !keep.segments.has(keyOf(entry.path))) await discard(entry)
+        for (const file of await listIfPresent(fileSystem, folder))
+          if (file.endsWith('.codebook') && !keep.codebooks.has(file.slice(0, -'.codebook'.length)))
+            await fileSystem.rm(join(folder, file), { force: true })
+      },
+      async remove() {
+        for (const entry of [...entries.values()]) if (entry.collection === name) forget(entry)
+        await fileSystem.rm(folder, { recursive: true, force: true })
+      },
+    }
+  }
+
+  return {
+    get bytes() {
+      return total
+    },
+    collection: collectionFiles,
+    close: () => lock.release(),
+  }
+}
+
+/** The store of a cache without a directory. */
+export const noStore: Store = {
+  bytes: 0,
+  collection: () => ({
+    bytes: 0,
+    loadRecord: async () => null,
+    saveRecord: async () => {},
+    loadCodebook: async () => null,
+    saveCodebook: async () => {},
+    hasSegment: () => false,
+    readSegment: async () => 'absent',
+    writeSegment: async () => {},
+    retain: async () => {},
+    remove: async () => {},
+  }),
+  close: async () => {},
+}
+
+/** Segment files, least recently written first. */
+async function scan(fileSystem: FileSystem, root: string): Promise<readonly SegmentEntry[]> {
+  const found: (SegmentEntry & { readonly writtenMs: number })[] = []
+  for (const collection of await fileSystem.readdir(root)) {
+    for (const file of await listIfPresent(fileSystem, join(root, collection))) {
+      const path = join(root, collection, file)
+      if (isTemporary(file)) await fileSystem.rm(path, { force: true })
+      else if (file.endsWith(suffix)) {
+        const { size, mtimeMs } = await fileSystem.stat(path)
+        found.push({ path, collection, bytes: size, writtenMs: mtimeMs })
+      }
+    }
+  }
+  return found.sort((a, b) => a.writtenMs - b.writtenMs)
+}
+
+/** The file is wrong or cannot be read; anything else (no memory for it, a defect) is not the file's fault. */
+const isUnusable = (error: unknown): boolean =>
+  error instanceof GatewayError ? error.code === 'LG_CORRUPT' : error instanceof Error && 'syscall' in error
+
+const keyOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1, -suffix.length)
+
+async function readIfPresent(fileSystem: FileSystem, path: string): Promise<Buffer | null> {
+  try {
+    return await fileSystem.readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+async function listIfPresent(fileSystem: FileSystem, path: string): Promise<readonly string[]> {
+  try {
+    return await fileSystem.readdir(path)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'ENOENT' || code === 'ENOTDIR') return []
+    throw error
+  }
+}
