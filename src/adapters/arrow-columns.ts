@@ -44,7 +44,7 @@ import { asBlobs, asList, flatItems, validity } from './duckdb-vectors.js'
 interface ColumnBuilder {
   /** Copies the rows at these positions of a DuckDB vector. */
   append(vector: DuckDBVector, rows: Uint32Array): void
-  /** Adds one value, as src/core/column.ts writes it. */
+  /** Adds one value, as src/core/column.ts writes it; json as its text. */
   push(cell: Cell): void
   /** Everything collected; the builder is not used afterwards. */
   finish(): Data

@@ -65,19 +65,25 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
     return footer
   }
 
-  async function list(collection: string, call: CallOptions): Promise<FileListing> {
+  function checkName(collection: string): void {
     if (collection !== info.name)
       throw new GatewayError(
         'LG_COLLECTION_NOT_FOUND',
         `source "${name}" has no collection ${JSON.stringify(collection)}; its only one is ${JSON.stringify(info.name)}`,
       )
+  }
+
+  async function list(collection: string, call: CallOptions): Promise<FileListing> {
+    checkName(collection)
     return await listFiles(uri!, call)
   }
 
   async function plan(collection: string, wanted: Generation, call: CallOptions): Promise<ReadPlan> {
+    call.signal.throwIfAborted()
+    checkName(collection)
     const known = plans.get(wanted)
     if (known !== undefined) return known
-    const { generation, files } = await list(collection, call)
+    const { generation, files } = await listFiles(uri!, call)
     if (generation !== wanted)
       throw new GatewayError(
         'LG_GENERATION_EXPIRED',
