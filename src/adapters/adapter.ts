@@ -79,6 +79,11 @@ export interface PushdownQuery {
  */
 export interface BackendAdapter {
   readonly id: BackendId
+  /**
+   * Everything besides the source's bytes that decides manifests and pulls (options, reader version), as one stable
+   * text: where it and the generation are as they were, a restart trusts its segments without asking for the manifest.
+   */
+  readonly configuration?: string
   /** Names every collection or fails; reads no vectors. */
   listCollections(options: CallOptions): Promise<readonly CollectionInfo[]>
   /** The current generation: one cheap metadata call, idempotent; never reads vectors. Throws LG_COLLECTION_NOT_FOUND, LG_SOURCE_UNAVAILABLE. */

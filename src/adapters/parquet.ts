@@ -124,6 +124,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
 
   return {
     id: backendId(name),
+    configuration: JSON.stringify({ readerVersion, uri, onBadRow, ...layoutOptions }),
 
     async listCollections({ signal }) {
       signal.throwIfAborted()
