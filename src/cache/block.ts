@@ -189,18 +189,20 @@ export class Block {
 /** What the kernel needs to know of a block to plan a scan. */
 export interface BlockSummary {
   readonly rows: number
+  readonly dimension: number
   readonly paddedDimension: number
   readonly metric: number
   readonly quantized: boolean
   readonly ranked: boolean
 }
 
-/** Reads a block's header in place. Throws LG_INTERNAL unless an encoded (or, for encoding, laid out) block is there. */
+/** Reads a block's header in place. */
 export function summarizeBlock(memory: WebAssembly.Memory, offset: number): BlockSummary {
   const header = new Uint32Array(memory.buffer, offset, blockHeaderBytes / 4)
   assert(header[blockMagicAt / 4] === blockMagic, 'a job names blocks by the offset of their header')
   return {
     rows: header[blockRowsAt / 4]!,
+    dimension: header[blockDimensionAt / 4]!,
     paddedDimension: header[blockPaddedAt / 4]!,
     metric: header[blockMetricAt / 4]!,
     quantized: header[blockQuantizedAt / 4] === 1,

@@ -1,9 +1,10 @@
 /** Turns a scan job into ranges of rows, each with the bytes its first stage reads. */
+import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
 import { summarizeBlock } from './block.js'
 import type { ScanJob } from './executor.js'
-import { chunkRows, stageBits, stageExact } from './kernel/layout.js'
+import { chunkRows, dimensionMax, kMax, stageBits, stageExact } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
 
 /** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
@@ -27,6 +28,8 @@ export interface ScanPlan {
 export function planScan(job: ScanJob, rangeBytesMax: number): ScanPlan {
   const { memory } = job.arena
   const dimension = job.query.length
+  assert(job.k >= 1 && job.k <= kMax, 'k fits the scratch area')
+  assert(dimension >= 1 && dimension <= dimensionMax, 'the dimension fits the scratch area')
   const stage =
     job.contract.kind === 'exact' || dimension < bitsDimensionMin || dimension > bitsDimensionMax
       ? stageExact
@@ -36,6 +39,8 @@ export function planScan(job: ScanJob, rangeBytesMax: number): ScanPlan {
   let rows = 0
   for (const [index, { block, allow }] of job.blocks.entries()) {
     const summary = summarizeBlock(memory, block)
+    assert(summary.dimension === dimension, 'query and blocks have one dimension')
+    assert(job.codebook !== 0 || !summary.quantized, 'blocks with codes come with their codebook')
     metric = summary.metric
     rows += summary.rows
     const rowBytes = !summary.quantized

@@ -61,7 +61,7 @@ import {
 const rounding64: f64 = 1e-12
 
 /** The first chunk is small: until the heap is full, every row is a candidate. */
-const firstChunkRows: u32 = 1024
+const firstChunkRows: u32 = 2048
 
 /* The block. */
 let vectors: usize = 0
@@ -239,24 +239,22 @@ function scanCodes(candidates: usize, from: u32, to: u32, stage: i32): void {
   for (let start = from; start < to; start = end) {
     end = min<u32>(to, start + (start == from ? firstChunkRows : <u32>chunkRows))
     let count = stage == stageBits ? scanBits(candidates, start, end) : scanBytes(candidates, start, end)
-    if (!hitsFull()) {
+    if (!hitsFull() && threshold == Infinity) {
+      // Nearest first, so that the threshold soon says something about the others.
       heapify(candidates, count)
       while (count > 0 && !hitsFull()) {
         popSmallest(candidates, count--)
         decide(rowOf(candidates, count))
       }
     }
-    if (stage == stageBits) {
-      for (let i = 0; i < count; i++)
-        if (!(estimateOf(candidates, i) > bitLimit)) {
-          const row = rowOf(candidates, i)
-          if (!isBeyondBytes(row, byteEstimate(row))) decide(row)
-        }
-    } else {
-      for (let i = 0; i < count; i++) {
-        const row = rowOf(candidates, i)
-        if (!isBeyondBytes(row, estimateOf(candidates, i))) decide(row)
+    for (let i = 0; i < count; i++) {
+      const row = rowOf(candidates, i)
+      let estimate = estimateOf(candidates, i)
+      if (stage == stageBits) {
+        if (estimate > bitLimit) continue
+        estimate = byteEstimate(row)
       }
+      if (!isBeyondBytes(row, estimate)) decide(row)
     }
   }
 }

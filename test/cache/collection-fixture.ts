@@ -1,0 +1,98 @@
+/** Vectors in an arena, as the cache would hold them, and the reference answer in plain float64. */
+import type { ArenaPool } from '../../src/cache/arena.js'
+import { type Block, blockBytes, createBlock } from '../../src/cache/block.js'
+import { CodebookCopies, trainCodebook } from '../../src/cache/codebook.js'
+import type { KernelExecutor, ScanBlock, ScanJob } from '../../src/cache/executor.js'
+import { distance, type Metric } from '../../src/core/metric.js'
+
+export interface StoredCollection {
+  readonly job: Pick<ScanJob, 'arena' | 'codebook'>
+  readonly blocks: readonly { readonly block: Block; readonly firstRow: number }[]
+  free(): void
+}
+
+export const never: { readonly signal: AbortSignal } = { signal: new AbortController().signal }
+
+/** Splits `vectors` into blocks of `blockRows` rows and encodes them. */
+export async function storeCollection(
+  executor: KernelExecutor,
+  pool: ArenaPool,
+  options: {
+    readonly vectors: Float32Array
+    readonly dimension: number
+    readonly metric: Metric
+    readonly quantized: boolean
+    readonly blockRows: number
+    readonly seed?: number
+  },
+): Promise<StoredCollection> {
+  const { vectors, dimension, metric, quantized, blockRows } = options
+  const rows = vectors.length / dimension
+  const sample = vectors.subarray(0, Math.min(rows, 2000) * dimension)
+  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric, seed: options.seed ?? 11, sample }))
+  const blocks: { block: Block; firstRow: number }[] = []
+  for (let firstRow = 0; firstRow === 0 || firstRow < rows; firstRow += blockRows) {
+    const shape = { rows: Math.min(blockRows, rows - firstRow), dimension, metric, quantized }
+    const allocation = pool.allocate(blockBytes(shape), blocks[0]?.block.allocation.arena)
+    if (allocation === null) throw new Error('the test asks for more than its budget')
+    const block = createBlock(allocation, shape)
+    block.writeRows(0, vectors.subarray(firstRow * dimension, (firstRow + shape.rows) * dimension))
+    blocks.push({ block, firstRow })
+  }
+  const arena = blocks[0]!.block.allocation.arena
+  const codebook = quantized ? copies.place(arena) : 0
+  if (codebook === null) throw new Error('the test asks for more than its budget')
+  for (const { block } of blocks) await executor.encode({ arena, codebook, block: block.allocation.offset }, never)
+  return {
+    job: { arena, codebook },
+    blocks,
+    free() {
+      for (const { block } of blocks) block.allocation.free()
+      copies.release()
+    },
+  }
+}
+
+export const allRows = (stored: StoredCollection): ScanBlock[] =>
+  stored.blocks.map(({ block }) => ({ block: block.allocation.offset, allow: 0 }))
+
+export interface Neighbour {
+  readonly row: number
+  readonly distance: number
+}
+
+/** The k nearest allowed rows by (distance, row), by computing every distance. */
+export function bruteForce(options: {
+  readonly vectors: Float32Array
+  readonly dimension: number
+  readonly metric: Metric
+  readonly query: Float32Array
+  readonly k: number
+  readonly allowed?: (row: number) => boolean
+  readonly distanceMax?: number
+}): Neighbour[] {
+  const { vectors, dimension, metric, query, k, allowed = () => true } = options
+  const distanceMax = options.distanceMax ?? Number.POSITIVE_INFINITY
+  const all: Neighbour[] = []
+  for (let row = 0; row < vectors.length / dimension; row++) {
+    if (!allowed(row)) continue
+    const d = distance(metric, query, vectors.subarray(row * dimension, (row + 1) * dimension))
+    if (d <= distanceMax) all.push({ row, distance: d })
+  }
+  return all.sort((a, b) => a.distance - b.distance || a.row - b.row).slice(0, k)
+}
+
+/** A scan's reply as the cache would rank it: rows of the whole collection by (distance, row), at most k. */
+export async function search(
+  executor: KernelExecutor,
+  stored: StoredCollection,
+  request: Omit<ScanJob, 'arena' | 'codebook' | 'blocks'> & { readonly blocks?: readonly ScanBlock[] },
+): Promise<Neighbour[]> {
+  const reply = await executor.scan({ ...stored.job, blocks: allRows(stored), ...request }, never)
+  return Array.from(reply.distances, (d, i) => ({
+    row: stored.blocks[reply.blocks[i]!]!.firstRow + reply.rows[i]!,
+    distance: d,
+  }))
+    .sort((a, b) => a.distance - b.distance || a.row - b.row)
+    .slice(0, request.k)
+}
