@@ -292,6 +292,8 @@ function offsetsSpan(chunk: Data): number {
 
 /** Codes are two bytes at most, and a dictionary pays when values repeat. */
 const distinctMax = 65_536
+/** From so many distinct values on, a column that is mostly new values so far is given up. */
+const distinctTrial = 1024
 
 function encodeDictionary(column: BytesColumn): DictionaryColumn | null {
   const { rows, validity, offsets } = column
@@ -306,7 +308,7 @@ function encodeDictionary(column: BytesColumn): DictionaryColumn | null {
     let code = codeOf.get(key)
     if (code === undefined) {
       code = codeOf.size
-      if (code === countMax) return null
+      if (code === countMax || (code >= distinctTrial && 2 * code > row)) return null
       codeOf.set(key, code)
     }
     codes[row] = code

@@ -11,7 +11,8 @@ import type { BytesTest, NumberTest } from './value-test.js'
 
 /*
  * The loops of a filter: each sets, in a bitmap, the bits of the rows that pass, and reads null rows as they come. They
- * build a word of 32 rows at a time without branching on the data, which at middling selectivity costs more than the test.
+ * build a word of 32 rows at a time without branching on the data, which at middling selectivity costs more than the test:
+ * V8 compiles Number(a < b) to an instruction, and `a < b ? 1 : 0` to a branch.
  */
 
 export function matchBits(column: BitColumn, test: NumberTest<bigint>, out: Uint32Array): void {
@@ -48,7 +49,7 @@ function match32(words: Int32Array, low: number, span: number, out: Uint32Array)
   for (let row = 0, word = 0; row < rows; word++) {
     const end = Math.min(row + 32, rows)
     let passed = 0
-    for (let bit = 0; row < end; row++, bit++) passed |= ((words[row]! - low) >>> 0 <= span ? 1 : 0) << bit
+    for (let bit = 0; row < end; row++, bit++) passed |= Number((words[row]! - low) >>> 0 <= span) << bit
     out[word]! |= passed
   }
 }
@@ -61,12 +62,12 @@ function match64(words: Int32Array, low0: number, low1: number, span0: number, s
     let passed = 0
     for (let bit = 0; row < end; row++, bit++) {
       const x0 = words[2 * row]!
-      const borrow = x0 >>> 0 < low0Unsigned ? 1 : 0
+      const borrow = Number(x0 >>> 0 < low0Unsigned)
       const d0 = (x0 - low0) >>> 0
       const d1 = (words[2 * row + 1]! - low1 - borrow) >>> 0
-      const under = d1 < span1 ? 1 : 0
-      const level = d1 === span1 ? 1 : 0
-      const fits = d0 <= span0 ? 1 : 0
+      const under = Number(d1 < span1)
+      const level = Number(d1 === span1)
+      const fits = Number(d0 <= span0)
       passed |= (under | (level & fits)) << bit
     }
     out[word]! |= passed
@@ -104,7 +105,7 @@ function matchInterval(values: Float64Array, low: number, high: number, out: Uin
     let passed = 0
     for (let bit = 0; row < end; row++, bit++) {
       const value = values[row]!
-      passed |= ((value >= low ? 1 : 0) & (value <= high ? 1 : 0)) << bit
+      passed |= (Number(value >= low) & Number(value <= high)) << bit
     }
     out[word]! |= passed
   }

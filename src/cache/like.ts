@@ -1,4 +1,4 @@
-import type { BytesTest } from './value-test.js'
+import { type BytesTest, bufferOver } from './value-test.js'
 
 const any = -1
 const one = -2
@@ -9,7 +9,38 @@ const one = -2
  */
 export function likeTest(pattern: string): BytesTest {
   const tokens = likeTokens(pattern)
-  return (bytes, start, end) => matches(tokens, bytes, start, end)
+  const finders = Array.from(tokens, (token, i) => (token === any ? finder(literalFrom(tokens, i + 1)) : null))
+  return (bytes, start, end) => matches(tokens, finders, bytes, start, end)
+}
+
+/** Where text from `at` on may go on after a `%`: at or before the next occurrence of what follows it. */
+type Finder = (bytes: Uint8Array, at: number) => number
+
+/** The bytes up to the next `%` or `_`. */
+function literalFrom(tokens: Int16Array, from: number): Buffer {
+  let end = from
+  while (end < tokens.length && tokens[end]! >= 0) end++
+  return Buffer.from(tokens.subarray(from, end))
+}
+
+/**
+ * Searches the whole column at once and remembers what it found: the rows up to there need no search of their own, and
+ * rows asked in order cost one pass over the column together.
+ */
+function finder(literal: Buffer): Finder | null {
+  if (literal.length === 0) return null
+  let column: Buffer | null = null
+  let from = 0
+  let found = -1
+  return (bytes, at) => {
+    const known = column?.buffer === bytes.buffer && column.byteOffset === bytes.byteOffset
+    if (known && from <= at && at <= found) return found
+    if (!known) column = bufferOver(bytes)
+    from = at
+    const index = column!.indexOf(literal, at)
+    found = index < 0 ? Number.POSITIVE_INFINITY : index
+    return found
+  }
 }
 
 /** Bytes, `any` or `one`. */
@@ -26,7 +57,13 @@ function likeTokens(pattern: string): Int16Array {
   return Int16Array.from(tokens)
 }
 
-function matches(tokens: Int16Array, bytes: Uint8Array, start: number, end: number): boolean {
+function matches(
+  tokens: Int16Array,
+  finders: readonly (Finder | null)[],
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
   let at = start
   let token = 0
   let lastAny = -1
@@ -35,7 +72,8 @@ function matches(tokens: Int16Array, bytes: Uint8Array, start: number, end: numb
     const wanted = tokens[token]
     if (wanted === any) {
       lastAny = token++
-      resumeAt = at
+      resumeAt = skipTo(finders[lastAny]!, bytes, at)
+      at = resumeAt
     } else if (wanted === one) {
       token++
       at = nextCharacter(bytes, at, end)
@@ -44,13 +82,15 @@ function matches(tokens: Int16Array, bytes: Uint8Array, start: number, end: numb
       at++
     } else if (lastAny >= 0) {
       token = lastAny + 1
-      resumeAt = nextCharacter(bytes, resumeAt, end)
+      resumeAt = skipTo(finders[lastAny]!, bytes, nextCharacter(bytes, resumeAt, end))
       at = resumeAt
     } else return false
   }
   while (tokens[token] === any) token++
   return token === tokens.length
 }
+
+const skipTo = (find: Finder | null, bytes: Uint8Array, at: number): number => (find === null ? at : find(bytes, at))
 
 /** Past the code point at `at`: continuation bytes are 10xxxxxx. */
 function nextCharacter(bytes: Uint8Array, at: number, end: number): number {

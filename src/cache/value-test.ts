@@ -137,12 +137,8 @@ const nextDown = (value: number): number => -nextUp(-value)
 /** A test of UTF-8 or binary values. */
 export function bytesTest(test: ValueTest): BytesTest {
   switch (test.op) {
-    case 'in': {
-      // latin1 maps bytes to characters one to one.
-      const members = new Set(test.values.map((value) => Buffer.from(asBytes(value)).toString('latin1')))
-      return (bytes, start, end) =>
-        members.has(Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1'))
-    }
+    case 'in':
+      return memberTest(test.values.map(asBytes))
     case 'between': {
       const [low, high] = [asBytes(test.low), asBytes(test.high)]
       return (bytes, start, end) =>
@@ -159,6 +155,18 @@ export function bytesTest(test: ValueTest): BytesTest {
       const value = asBytes(test.value)
       return orderTest(test.op, value)
     }
+  }
+}
+
+function memberTest(values: readonly Uint8Array[]): BytesTest {
+  // latin1 maps bytes to characters one to one.
+  const members = new Set(values.map((value) => bufferOver(value).toString('latin1')))
+  const lengths = new Set(values.map((value) => value.length))
+  let column: Buffer | null = null
+  return (bytes, start, end) => {
+    if (!lengths.has(end - start)) return false
+    if (column?.buffer !== bytes.buffer || column.byteOffset !== bytes.byteOffset) column = bufferOver(bytes)
+    return members.has(column.toString('latin1', start, end))
   }
 }
 
@@ -189,6 +197,11 @@ function compareBytes(bytes: Uint8Array, start: number, end: number, other: Uint
 function asCut(literal: BoundLiteral): { readonly at: bigint; readonly exact: boolean } {
   assert(literal.kind === 'cut')
   return literal
+}
+
+/** Node's searching and decoding over the same bytes. */
+export function bufferOver(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 function asBytes(literal: BoundLiteral): Uint8Array {

@@ -16,7 +16,7 @@ export function cellToValue(cell: Cell, type: ColumnType): JsonValue {
   if (cell === null) return null
   switch (type.kind) {
     case 'float':
-      return Number.isFinite(cell) ? (cell as number) : String(cell)
+      return floatToValue(cell as number)
     case 'decimal':
       return formatDecimal(cell as bigint, type.scale)
     case 'binary':
@@ -35,6 +35,13 @@ export function cellToValue(cell: Cell, type: ColumnType): JsonValue {
     case 'json':
       return cell as JsonValue
   }
+}
+
+function floatToValue(value: number): JsonValue {
+  if (!Number.isFinite(value)) return String(value)
+  // Below 1e21 JavaScript writes whole numbers without exponent but rounds beyond 2^53: the text would be another integer.
+  const rounded = Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21
+  return rounded ? BigInt(value) : value
 }
 
 /** An unscaled decimal with its point: `formatDecimal(-5n, 2)` is `-0.05`. */
