@@ -57,7 +57,7 @@ export type SourceReceipt =
 export interface Receipt {
   /** Every source that was asked answered in full. */
   readonly complete: boolean
-  /** Null when ranks of several metrics were fused. */
+  /** Null when ranks of several metrics were fused, and when nothing was searched. */
   readonly metric: Metric | null
   readonly k: number
   readonly certificate: Certificate
@@ -73,3 +73,6 @@ export interface Answer {
   /** Null when the caller wanted none. */
   readonly receipt: Receipt | null
 }
+
+/** A distance as callers see it and digests cover it: float32, never -0. Answers are ordered by the float64 behind it. */
+export const wireDistance = (distance: number): number => Math.fround(distance) + 0

@@ -1,0 +1,233 @@
+import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
+import type { Clock } from '../core/clock.js'
+import type { Consistency } from '../core/contract.js'
+import { GatewayError, toGatewayError } from '../core/errors.js'
+import { backendId, type CollectionRef } from '../core/generation.js'
+import { limits } from '../core/limits.js'
+import type { Answer } from './answer.js'
+import { createCatalog, type OpenSource } from './catalog.js'
+import { type Deadline, openDeadline } from './deadline.js'
+import { explainPlan } from './explain.js'
+import type { CollectionSummary, Gateway, GatewayEvent, SourceConfig } from './gateway.js'
+import type { Log } from './log.js'
+import { openPins, type Pins } from './pins.js'
+import { type ConsistencyOf, checkKnownSpaces, defaultConsistency, planQuery, stricter } from './planner.js'
+import type { Query } from './query.js'
+import { readResults } from './results.js'
+import { readRow } from './row.js'
+import { type SearchContext, search } from './search.js'
+import { verifyReceipt } from './verify.js'
+import { openWritable } from './writable.js'
+
+export interface GatewayOptions {
+  /** Stays the caller's: close it after the gateway. */
+  readonly cache: VectorCache
+  readonly openAdapter: OpenSource
+  readonly clock: Clock
+  readonly log: Log
+  /** For queries that name none; null: each collection's own default. */
+  readonly consistency: Consistency | null
+  /** The source that always exists; opened before the first call is answered. */
+  readonly local: SourceConfig
+  /** Where RVF ingest and delete go; in `local` unless configured otherwise. */
+  readonly writable: CollectionRef
+}
+
+export const localSource: SourceConfig = { name: 'local', kind: 'local', uri: null, options: {} }
+export const localDefault: CollectionRef = { backend: backendId('local'), collection: 'default' }
+
+/** Queries of a batch that run side by side. */
+const batchConcurrentMax = 16
+
+export function createGateway(options: GatewayOptions): Gateway {
+  const { cache, clock, log } = options
+  const listeners = new Set<(event: GatewayEvent) => void>()
+  const closing = new AbortController()
+  const emit = (event: GatewayEvent): void => {
+    for (const listener of listeners) listener(event)
+  }
+  const unsubscribe = cache.subscribe((event) => emit({ kind: 'cache', event }))
+  const catalog = createCatalog({ openAdapter: options.openAdapter, clock, log })
+  const writable = openWritable(catalog, options.writable, (kind, rows, epoch) =>
+    emit({ kind, ref: options.writable, rows, epoch }),
+  )
+  const localOpened = catalog.add(options.local)
+  // Every call awaits it and reports the failure; without this, a failure before the first call would end the process.
+  localOpened.catch((error: unknown) => log.error({ error }, 'the local source could not be opened'))
+
+  const opened = async (): Promise<void> => {
+    if (closing.signal.aborted) throw closing.signal.reason
+    await localOpened
+  }
+  const consistencyFor = (collection: CachedCollection): Consistency =>
+    options.consistency ?? defaultConsistency(collection)
+  const consistencyOf: ConsistencyOf = (query, collection) => query.consistency ?? consistencyFor(collection)
+  const context: SearchContext = { catalog, cache, clock, log, consistencyOf }
+
+  /** Runs `work` until the deadline, with pins of its own. */
+  const within = async <T>(
+    signal: AbortSignal,
+    deadlineMs: number,
+    work: (pins: Pins, deadline: Deadline) => Promise<T>,
+  ): Promise<T> => {
+    const deadline = openDeadline(signal, deadlineMs)
+    const pins = openPins(cache, deadline.signal)
+    try {
+      await opened()
+      return await work(pins, deadline)
+    } catch (error) {
+      throw toGatewayError(error)
+    } finally {
+      deadline.close()
+      pins.close()
+    }
+  }
+  const searchOne = (query: Query, signal: AbortSignal): Promise<Answer> =>
+    within(signal, query.deadlineMs, (pins, deadline) => search(query, context, pins, deadline))
+
+  const summarize = (collection: CachedCollection): CollectionSummary => ({
+    ref: collection.ref,
+    info: collection.info,
+    kind: catalog.kind(collection.ref.backend),
+    defaultConsistency: consistencyFor(collection),
+    statistics: cache.collectionStatistics(collection.ref),
+  })
+
+  return {
+    search: (query, { signal }) => searchOne(query, signal),
+
+    async searchBatch(queries, { signal }) {
+      // One version for all, so the strictest query decides how fresh it is.
+      const shared: SearchContext = {
+        ...context,
+        consistencyOf: (_, collection) => queries.map((query) => consistencyOf(query, collection)).reduce(stricter),
+      }
+      const startMs = clock.monotonicMs()
+      return within(signal, limits.deadlineMsMax, async (pins, whole) => {
+        const answers = new Array<Answer | GatewayError>(queries.length)
+        const waiting = queries.keys()
+        const lane = async (): Promise<void> => {
+          for (const i of waiting) {
+            const query = queries[i]!
+            // Each query's time runs from the start of the batch, also while it waits for its turn.
+            const leftMs = query.deadlineMs - (clock.monotonicMs() - startMs)
+            const deadline = openDeadline(whole.signal, Math.max(0, leftMs))
+            try {
+              answers[i] = await search(query, shared, pins, deadline)
+            } catch (error) {
+              answers[i] = toGatewayError(error)
+            } finally {
+              deadline.close()
+            }
+          }
+        }
+        await Promise.all(Array.from({ length: Math.min(batchConcurrentMax, queries.length) }, lane))
+        if (whole.state === 'cancelled') throw whole.signal.reason
+        return answers
+      })
+    },
+
+    async explain(query, { signal }) {
+      await opened()
+      signal.throwIfAborted()
+      const plan = await planQuery(catalog, query, consistencyOf)
+      if (query.target.kind === 'vector') checkKnownSpaces(plan, query, query.target.vector.length, cache)
+      return explainPlan(plan, query, cache)
+    },
+
+    verify: (receipt, parse, { signal }) => verifyReceipt(receipt, parse, (query) => searchOne(query, signal)),
+
+    row: (ref, id, { includeVector }, { signal }) =>
+      within(signal, limits.deadlineMsDefault, (pins, deadline) =>
+        readRow(
+          {
+            ref,
+            id,
+            wanted: (collection) => ({ kind: 'current', consistency: consistencyFor(collection) }),
+            field: 'id',
+          },
+          { catalog, cache, pins, deadline },
+          (version, location) => {
+            const row = { ...ref, id, distance: 0, part: '', row: 0, version, location }
+            return readResults([row], { select: null, includeVectors: includeVector })[0]!
+          },
+        ),
+      ),
+
+    async collections() {
+      await opened()
+      return catalog.all().flatMap((entry) => (entry.kind === 'collection' ? [summarize(entry.collection)] : []))
+    },
+
+    async collection(ref) {
+      await opened()
+      return summarize(await catalog.collection(ref, 'collection'))
+    },
+
+    async refresh(ref, callOptions) {
+      await opened()
+      if (catalog.adapter(ref.backend) !== null) await catalog.relist(ref.backend)
+      return cache.refresh(await catalog.collection(ref, 'collection'), callOptions)
+    },
+
+    async invalidate(ref) {
+      await opened()
+      await catalog.collection(ref, 'collection')
+      await cache.invalidate(ref)
+    },
+
+    async history(ref) {
+      await opened()
+      await catalog.collection(ref, 'collection')
+      return cache.history(ref)
+    },
+
+    cache: () => cache.statistics(),
+    sources: () => catalog.sources(),
+
+    async addSource(config, { signal }) {
+      await opened()
+      signal.throwIfAborted()
+      const summary = await catalog.add(config)
+      emit({ kind: 'source-added', backend: summary.backend })
+      return summary
+    },
+
+    async removeSource(backend) {
+      await opened()
+      if (backend === options.local.name || backend === options.writable.backend)
+        throw new GatewayError('LG_CONFLICT', `source "${backend}" takes writes and cannot be removed`)
+      // Another source may get the name: nothing of this one may answer for it.
+      for (const ref of await catalog.remove(backend)) await cache.invalidate(ref)
+      emit({ kind: 'source-removed', backend })
+    },
+
+    async ingest(request, callOptions) {
+      await opened()
+      return writable.ingest(request, callOptions)
+    },
+    async delete(ids, callOptions) {
+      await opened()
+      return writable.delete(ids, callOptions)
+    },
+    async writableStatus(callOptions) {
+      await opened()
+      return writable.writableStatus(callOptions)
+    },
+
+    ready: () => catalog.ready(),
+
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+
+    async close() {
+      closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { retryAfterMs: 1000 }))
+      unsubscribe()
+      listeners.clear()
+      await localOpened.catch(() => undefined)
+      await catalog.close()
+    },
+  }
+}

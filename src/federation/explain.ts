@@ -1,0 +1,89 @@
+/** How a query would be answered, told from what is known already: nothing is read, checked or pulled. */
+import type { CollectionState, VectorCache } from '../cache/vector-cache.js'
+import type { RecallContract } from '../core/contract.js'
+import type { QueryPlan, ShardPlan } from './gateway.js'
+import { versionKey } from './pins.js'
+import type { Plan, Shard } from './planner.js'
+import type { Query } from './query.js'
+
+export function explainPlan(plan: Plan, query: Query, cache: VectorCache): QueryPlan {
+  return {
+    shards: plan.shards.map((shard) => explainShard(shard, query, cache)),
+    contract: describeContract(query.recall),
+    deadlineMs: query.deadlineMs,
+  }
+}
+
+function explainShard(shard: Shard, query: Query, cache: VectorCache): ShardPlan {
+  const { ref, adapter, info } = shard.collection
+  const { state, rows, dimension } = cache.collectionStatistics(ref)
+  const resident = state === 'ready' || state === 'refreshing'
+  return {
+    ref,
+    route: 'cache',
+    reason: routeReason(shard, query, adapter.supportsPushdown.bind(adapter)),
+    state,
+    consistency: versionKey(shard.wanted),
+    rows,
+    dimension,
+    metric: info.metric,
+    partsMissing: resident && shard.wanted.kind === 'current' ? 0 : partsMissing(shard, cache),
+    stages: stages(shard, query, state),
+  }
+}
+
+/** A generation that is held misses nothing; of any other only the source knows the parts. */
+function partsMissing({ collection, wanted }: Shard, cache: VectorCache): number | null {
+  if (wanted.kind !== 'generation') return null
+  const held = cache.history(collection.ref).find(({ generation }) => generation === wanted.generation)
+  return held?.held ? 0 : null
+}
+
+type SupportsPushdown = Shard['collection']['adapter']['supportsPushdown']
+
+function routeReason({ collection }: Shard, query: Query, supportsPushdown: SupportsPushdown): string {
+  if (query.target.kind === 'row') return 'the row is in the cache, and so are its neighbours'
+  const verdict = supportsPushdown({
+    collection: collection.ref.collection,
+    vector: query.target.vector,
+    metric: collection.info.metric,
+    k: query.k,
+    filter: query.filter,
+  })
+  return verdict.kind === 'unsupported'
+    ? `the source cannot search: ${verdict.reason}`
+    : 'the cache answers without the source'
+}
+
+function stages({ wanted }: Shard, query: Query, state: CollectionState): readonly string[] {
+  const resident = state === 'ready' || state === 'refreshing'
+  return [
+    wanted.kind === 'current' ? checkStage(wanted.consistency.kind) : `find the version ${versionKey(wanted)}`,
+    ...(resident ? [] : ['pull the parts that are not cached and build their segments']),
+    ...(query.filter === null ? [] : ['evaluate the filter to a bitmap of rows']),
+    `search: ${describeContract(query.recall)}`,
+    `merge the ${query.k} nearest`,
+  ]
+}
+
+function checkStage(consistency: 'fresh' | 'ttl' | 'frozen'): string {
+  switch (consistency) {
+    case 'fresh':
+      return 'ask the source for its generation'
+    case 'ttl':
+      return 'ask the source for its generation when the last check is too old'
+    case 'frozen':
+      return 'take the version held, without asking the source'
+  }
+}
+
+function describeContract(contract: RecallContract): string {
+  switch (contract.kind) {
+    case 'exact':
+      return 'exact'
+    case 'certified':
+      return `certified, miss probability at most ${contract.missProbability}`
+    case 'target':
+      return `target recall ${contract.recall}`
+  }
+}
