@@ -1,4 +1,6 @@
+import type { IncomingMessage } from 'node:http'
 import swagger from '@fastify/swagger'
+import websocket from '@fastify/websocket'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Clock } from '../core/clock.js'
@@ -9,6 +11,7 @@ import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
 import type { ServerContext } from './context.js'
 import { sendError } from './error-reply.js'
+import { liveRoutes } from './live-socket.js'
 import { createMetrics } from './metrics.js'
 import { operationsRoutes } from './operations-routes.js'
 import { batchRoutes, queryRoutes } from './query-routes.js'
@@ -24,6 +27,8 @@ export interface ServerConfig {
   readonly deadlineMs: number
   /** How long requests under way may go on after close() was called. */
   readonly graceMs: number
+  /** How long a client that was answered before it had sent its whole body may go on sending. */
+  readonly lingerMs?: number
   readonly version: string
 }
 
@@ -37,6 +42,10 @@ export interface ServerOptions {
   readonly registry?: Registry
 }
 
+/** For receiving one whole request. */
+const requestTimeoutMs = 120_000
+const lingerMsDefault = 2000
+
 /**
  * The HTTP server, not yet listening. close() answers new requests with 503, lets those under way finish within the grace
  * period, and then aborts them.
@@ -47,6 +56,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytesMax,
+    requestTimeout: requestTimeoutMs,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 16_384 },
@@ -88,6 +98,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'
     context.metrics.request(route, request.method, reply.statusCode, reply.elapsedTime / 1000)
+    if (request.raw.complete === false) endSoon(request.raw, config.lingerMs ?? lingerMsDefault)
   })
 
   app.register(swagger, {
@@ -101,6 +112,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
     },
     refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `schema-${i}`) },
   })
+  // Clients send nothing but pongs.
+  app.register(websocket, { options: { maxPayload: 4096 } })
   const methods = collectMethods(app)
   app.register(queryRoutes(context))
   app.register(batchRoutes(context))
@@ -108,8 +121,15 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.register(collectionRoutes(context))
   app.register(sourceRoutes(context))
   app.register(operationsRoutes(context))
+  app.register(liveRoutes(context))
   app.register(refuseOtherMethods(methods))
   return app
+}
+
+/** Closing at once would reset the connection and lose the reply; reading on for ever would serve a flood. */
+function endSoon(request: IncomingMessage, lingerMs: number): void {
+  const timer = setTimeout(() => request.socket.destroy(), lingerMs)
+  request.once('close', () => clearTimeout(timer))
 }
 
 const noSuchRoute = (method: string, url: string): GatewayError =>

@@ -6,6 +6,7 @@ import type { Answer } from '../federation/answer.js'
 import type { QueryPlan } from '../federation/gateway.js'
 import type { Query } from '../federation/query.js'
 import { answerJson } from './answer-json.js'
+import { arrowMediaType, arrowStream } from './arrow-answer.js'
 import type { ServerContext } from './context.js'
 import { errorBody, unsupportedMediaType } from './error-reply.js'
 import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
@@ -43,6 +44,7 @@ export function queryRoutes(context: ServerContext) {
 
     app.post('/v1/query', { schema: schemas.query }, async (request, reply) => {
       const answer = await search(requestedQuery(request), reply)
+      if (request.headers.accept?.includes(arrowMediaType)) return reply.type(arrowMediaType).send(arrowStream(answer))
       return reply.type(json).send(answerJson(answer))
     })
 
