@@ -1,6 +1,7 @@
 /** The one in-memory DuckDB of the process: loaded on first use, a connection for each query, nothing but reads. */
 import { availableParallelism } from 'node:os'
 import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType, DuckDBValue } from '@duckdb/node-api'
+import { GatewayError } from '../core/errors.js'
 
 interface CallOptions {
   readonly signal: AbortSignal
@@ -36,22 +37,32 @@ async function open(): Promise<DuckDBInstance> {
   return opened
 }
 
-async function connect(): Promise<DuckDBConnection> {
+/** Loads DuckDB, once a process (about 0.1 s), so that no query waits for it. */
+export async function loadDuckDB(): Promise<DuckDBInstance> {
   instance ??= open()
   try {
-    return await (await instance).connect()
-  } catch (error) {
+    return await instance
+  } catch (cause) {
     instance = undefined
-    throw error
+    throw new GatewayError('LG_SOURCE_UNAVAILABLE', `DuckDB, which reads Parquet, could not be loaded: ${cause}`, {
+      cause,
+    })
   }
+}
+
+async function connect(): Promise<DuckDBConnection> {
+  return await (await loadDuckDB()).connect()
 }
 
 export const quoteIdentifier = (name: string): string => `"${name.replaceAll('"', '""')}"`
 export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
-/** One file, by its literal path: glob characters in it are escaped and `key=value` directories are not columns. */
-export const parquetScan = (path: string): string =>
-  `read_parquet(${quoteText(path.replace(/[[\]*?{}]/g, (character) => `[${character}]`))}, hive_partitioning = false)`
+/** A path that DuckDB takes literally: it would expand glob characters. */
+export const pathLiteral = (path: string): string =>
+  quoteText(path.replace(/[[\]*?{}]/g, (character) => `[${character}]`))
+
+/** The rows of one file. `key=value` directories of its path are no columns. */
+export const parquetScan = (path: string): string => `read_parquet(${pathLiteral(path)}, hive_partitioning = false)`
 
 /**
  * Result chunks of about 2,048 rows in order, the next one being read while one is used. A chunk's memory is DuckDB's:

@@ -1,6 +1,6 @@
 /** What a Parquet file's footer says: columns and rows, without reading data. */
 import type { DuckDBType } from '@duckdb/node-api'
-import { GatewayError } from '../core/errors.js'
+import { type ErrorCode, GatewayError } from '../core/errors.js'
 import { parquetScan, queryTable } from './duckdb-session.js'
 import { isUnchanged, type ParquetFile } from './parquet-files.js'
 
@@ -11,6 +11,19 @@ interface CallOptions {
 export interface Footer {
   readonly columns: ReadonlyMap<string, DuckDBType>
   readonly rows: number
+}
+
+export interface FileWithFooter {
+  readonly file: ParquetFile
+  readonly footer: Footer
+}
+
+/** A column's type in each file that has it. */
+export function typesOf(files: readonly FileWithFooter[], name: string): { file: ParquetFile; type: DuckDBType }[] {
+  return files.flatMap(({ file, footer }) => {
+    const type = footer.columns.get(name)
+    return type === undefined ? [] : [{ file, type }]
+  })
 }
 
 export async function readFooter(file: ParquetFile, { signal }: CallOptions): Promise<Footer> {
@@ -41,10 +54,19 @@ export async function explainFailure(error: unknown, file: ParquetFile, signal: 
   if (!(await isUnchanged(file))) return changed(file)
   if (error instanceof GatewayError || error instanceof TypeError) return error
   const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!
-  const code = /^Out of Memory/i.test(message)
-    ? 'LG_OVER_BUDGET'
-    : /permission denied|cannot open|input\/output error/i.test(message)
-      ? 'LG_SOURCE_UNAVAILABLE'
-      : 'LG_CORRUPT'
+  const code = failures.find(([pattern]) => pattern.test(message))?.[1] ?? 'LG_CORRUPT'
   return new GatewayError(code, `parquet file ${file.path}: ${message}`, { cause: error })
 }
+
+/** DuckDB tells its failures apart by how the message begins. */
+const failures: readonly (readonly [RegExp, ErrorCode])[] = [
+  [/^Out of Memory/, 'LG_OVER_BUDGET'],
+  [/^(Conversion|Out of Range|Not implemented|Binder) Error/, 'LG_UNSUPPORTED'],
+  [/permission denied|cannot open|input\/output error|too many open files/i, 'LG_SOURCE_UNAVAILABLE'],
+]
+
+/** What an option could change. */
+export const unsupported = (field: string, message: string): GatewayError =>
+  new GatewayError('LG_UNSUPPORTED', `parquet source: ${message}`, { field })
+
+export const quoteNames = (names: Iterable<string>): string => [...names].map((name) => JSON.stringify(name)).join(', ')

@@ -53,24 +53,24 @@ async function* readBatches(pull: FilePull, signal: AbortSignal): AsyncGenerator
     return
   }
   const encoding = vectorEncoding(type)!
-  let batch = startBatch(layout, dimension)
+  let batch = startBatch(layout, dimension, footer.rows)
   for await (const chunk of streamChunks(selectSql(pull), { signal })) {
+    if (rowsRead + chunk.rowCount > footer.rows) throw wrongCount(file, footer, rowsRead + chunk.rowCount)
     appendChunk(batch, chunk, rowsRead, encoding, pull)
     rowsRead += chunk.rowCount
-    if (batch.capacity - batch.count < chunkRowsMax) {
+    if (rowsRead < footer.rows && batch.capacity - batch.count < chunkRowsMax) {
       yield finishBatch(batch, file)
-      batch = startBatch(layout, dimension)
+      batch = startBatch(layout, dimension, footer.rows - rowsRead)
     }
   }
   if (!(await isUnchanged(file))) throw changed(file)
-  if (rowsRead !== footer.rows)
-    throw new GatewayError(
-      'LG_CORRUPT',
-      `parquet file ${file.path}: its footer says ${footer.rows} rows, ${rowsRead} were read`,
-    )
+  if (rowsRead !== footer.rows) throw wrongCount(file, footer, rowsRead)
   const { nullVector, nullId, badVector } = batch.skipped
   if (batch.count > 0 || nullVector + nullId + badVector > 0) yield finishBatch(batch, file)
 }
+
+const wrongCount = (file: ParquetFile, footer: Footer, rows: number): GatewayError =>
+  new GatewayError('LG_CORRUPT', `parquet file ${file.path}: its footer says ${footer.rows} rows, ${rows} were read`)
 
 function selectSql({ file, footer, layout }: FilePull): string {
   const vector = footer.columns.get(layout.vectorColumn)!
@@ -99,9 +99,10 @@ interface OpenBatch {
   count: number
 }
 
-function startBatch(layout: Layout, dimension: number): OpenBatch {
+/** @param rowsLeft  of the file; the last batch is no larger */
+function startBatch(layout: Layout, dimension: number, rowsLeft: number): OpenBatch {
   const rows = Math.min(batchRowsMax, Math.floor(batchBytes / (4 * dimension)))
-  const capacity = Math.max(chunkRowsMax, rows - (rows % chunkRowsMax))
+  const capacity = Math.min(rowsLeft, Math.max(chunkRowsMax, rows - (rows % chunkRowsMax)))
   return {
     capacity,
     vectors: new Float32Array(capacity * dimension),

@@ -12,6 +12,7 @@ import type {
   Part,
   PullRequest,
 } from './adapter.js'
+import { loadDuckDB } from './duckdb-session.js'
 import { checkRoot, type FileListing, listFiles, nameOfUri, type ParquetFile } from './parquet-files.js'
 import { changed, type Footer, readFooter } from './parquet-footer.js'
 import { columnsOf, decideLayout, type Layout } from './parquet-layout.js'
@@ -129,6 +130,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
     async listCollections({ signal }) {
       signal.throwIfAborted()
       await checkRoot(uri)
+      await loadDuckDB()
       return [info]
     },
 
