@@ -2,6 +2,7 @@ import { Field, makeData, RecordBatch, Schema, Struct, Uint64 } from 'apache-arr
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { evaluateFilter } from '../../src/cache/filter.js'
+import { likeTest } from '../../src/cache/like.js'
 import { SegmentMetadata } from '../../src/cache/metadata.js'
 import { countRows } from '../../src/cache/row-bitmap.js'
 import type { Cell, Column, ColumnType } from '../../src/core/column.js'
@@ -94,6 +95,18 @@ test('LIKE agrees with the reference on texts that nearly match, row after row',
     }),
     { numRuns: 2000 },
   )
+})
+
+test('LIKE may be asked of rows in any order', () => {
+  const bytes = Buffer.from('xaby' + 'xxxx' + 'ab')
+  const passes = likeTest('%ab%')
+  const rows = [
+    [8, 10, true],
+    [4, 8, false],
+    [0, 4, true],
+    [1, 2, false],
+  ] as const
+  for (const [start, end, expected] of rows) expect(passes(bytes, start, end)).toBe(expected)
 })
 
 test('a hostile LIKE pattern costs text times pattern at most', () => {

@@ -5,7 +5,7 @@ import { errorTable, GatewayError, toGatewayError } from '../../src/core/errors.
 /** Rows of the table in docs/errors.md: code, status, RVF code, retry, meaning. */
 function documented(): string[][] {
   const page = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8')
-  const rows = page.split('\n').filter((line) => line.startsWith('| `'))
+  const rows = page.split('\n').filter((line) => line.includes('`LG_') && line.startsWith('| '))
   return rows.map((line) =>
     line
       .split('|')
@@ -16,7 +16,7 @@ function documented(): string[][] {
 
 test('docs/errors.md says what the table of codes says, in both directions', () => {
   const table = Object.entries(errorTable).map(([code, { status, rvf, retry, title }]) => [
-    `\`${code}\``,
+    `<a id="${code.toLowerCase()}"></a>\`${code}\``,
     String(status),
     rvf === status ? String(rvf) : `0x${rvf.toString(16).padStart(4, '0')}`,
     retry,

@@ -47,6 +47,21 @@ test('law 6: distances agree with an independent summation within 1e-12 of the t
   )
 })
 
+test('law 6: terms are summed in one fixed order, in four sums by index modulo 4', () => {
+  const inOrder = (terms: readonly number[]) => {
+    const [s0, s1, s2, s3] = [0, 1, 2, 3].map((lane) =>
+      terms.filter((_, i) => i % 4 === lane).reduce((sum, term) => sum + term, 0),
+    )
+    return s0! + s2! + (s1! + s3!)
+  }
+  fc.assert(
+    fc.property(pair, ([a, b]) => {
+      expect(innerProduct(a, b)).toBe(inOrder(products(a, b)))
+      expect(l2Squared(a, b)).toBe(inOrder(Array.from(a, (x, i) => (x - b[i]!) ** 2)))
+    }),
+  )
+})
+
 test('law 3: distances are symmetric, and padding with zeros changes no bit', () => {
   fc.assert(
     fc.property(pair, fc.nat(9), ([a, b], zeros) => {
