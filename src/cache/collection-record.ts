@@ -32,6 +32,7 @@ interface MaskRecord {
 export interface VersionRecord {
   readonly generation: string
   readonly readIdentity: string
+  readonly configuration: string | null
   readonly dimension: number | null
   readonly columns: readonly Column[]
   readonly vectorColumn: string

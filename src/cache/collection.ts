@@ -244,7 +244,12 @@ export class Collection {
     this.#loaded ??= (async () => {
       const record = await this.#options.files.loadRecord()
       if (record === null || record.metric !== this.#source.info.metric) return
-      const recalled = await fromRecord(record, this.#parts, formatCollection(this.#options.ref))
+      const recalled = await fromRecord(
+        record,
+        this.#parts,
+        formatCollection(this.#options.ref),
+        this.#source.adapter.configuration ?? null,
+      )
       this.#sightings = new Sightings(recalled.sightings)
       this.#versions = [...recalled.versions]
       for (const version of this.#versions) hold(version)
@@ -283,7 +288,9 @@ export class Collection {
 
   /** The version of a check that starts after this call. */
   async #checkedVersion(): Promise<Version> {
-    return this.#version(await this.#check.join())
+    const version = await this.#version(await this.#check.join())
+    this.#lastError = null
+    return version
   }
 
   async #observe(): Promise<Generation> {
@@ -304,7 +311,7 @@ export class Collection {
   async #version(generation: Generation): Promise<Version> {
     const held = this.#held(generation)
     // A version recalled from disk may have been read under another configuration; only the source's manifest tells.
-    if (held !== null && held.manifest !== null) return this.#adopt(held, 0)
+    if (held?.confirmed === true) return this.#adopt(held, 0)
     return this.#job(`build ${generation}`, () => this.#build(generation))
   }
 
@@ -377,12 +384,14 @@ export class Collection {
     let generation = wanted
     for (let attempt = 1; ; attempt++) {
       const held = this.#held(generation)
-      if (held?.manifest != null && isResident(held)) return this.#adopt(held, 0)
+      if (held?.confirmed === true && isResident(held)) return this.#adopt(held, 0)
       const pulledBefore = this.#counts.partsPulled
       try {
-        return await this.#buildOnce(generation, (version) =>
+        const built = await this.#buildOnce(generation, (version) =>
           this.#adopt(version, this.#counts.partsPulled - pulledBefore),
         )
+        this.#lastError = null
+        return built
       } catch (error) {
         if (!isExpired(error) || attempt === pullAttemptsMax) throw error
       }
@@ -435,7 +444,7 @@ export class Collection {
   #assemble(manifest: Manifest, slots: Version['parts'], parts: Parts): Version {
     const held = this.#held(manifest.generation)
     if (held !== null && sameContent(held, manifest, slots)) {
-      held.manifest = manifest
+      held.confirmed = true
       return held
     }
     const segments = slots.flatMap(({ part, mask }) =>
@@ -459,7 +468,8 @@ export class Collection {
       segments,
       rows,
       witness: bundleWitness({ dataRef, dimension: dimension ?? 0, generation }),
-      manifest,
+      configuration: this.#source.adapter.configuration ?? null,
+      confirmed: true,
     }
   }
 
@@ -506,7 +516,6 @@ export class Collection {
   /** Makes a version the current one. */
   #adopt(version: Version, partsPulled: number): Version {
     const { ref, emit } = this.#options
-    this.#lastError = null
     const before = this.#current
     this.#current = version
     this.#keep(version)

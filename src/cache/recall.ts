@@ -22,6 +22,7 @@ export function toRecord(metric: Metric, versions: readonly Version[], sightings
   const written = versions.map((version) => ({
     generation: version.generation,
     readIdentity: version.readIdentity,
+    configuration: version.configuration,
     dimension: version.dimension,
     columns: version.columns,
     vectorColumn: version.vectorColumn,
@@ -52,6 +53,7 @@ export async function fromRecord(
   record: CollectionRecord,
   parts: Parts,
   dataRef: string,
+  configuration: string | null,
 ): Promise<{ readonly versions: readonly Version[]; readonly sightings: readonly Sighting[] }> {
   const named = new Set(record.parts.flatMap(({ codebook }) => codebook ?? []))
   const codebooks = await parts.loadCodebooks(named)
@@ -78,7 +80,7 @@ export async function fromRecord(
         parts: slots,
         segments,
         witness: bundleWitness(named),
-        manifest: null,
+        confirmed: version.configuration !== null && version.configuration === configuration,
       },
     ]
   })

@@ -11,7 +11,7 @@ import { segmentFormatVersion } from './segment-file.js'
 import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
 
 /** Parts are cut into segments of about this many bytes of float32, so that what is being built stays bounded. */
-const segmentVectorBytesMax = 32 * 1024 * 1024
+const segmentVectorBytesMax = 16 * 1024 * 1024
 
 export const segmentRowsMax = (dimension: number): number =>
   Math.max(1, Math.floor(segmentVectorBytesMax / (4 * dimension)))

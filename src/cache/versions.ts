@@ -1,4 +1,3 @@
-import type { Manifest } from '../adapters/adapter.js'
 import type { Column } from '../core/column.js'
 import type { DeleteMask, Generation, PartKey } from '../core/generation.js'
 import type { SkippedRows } from '../core/vector-batch.js'
@@ -29,8 +28,10 @@ export interface Version {
   /** Live rows. */
   readonly rows: number
   readonly witness: string
-  /** What the source said of it since this process started; null while only the cache directory has. */
-  manifest: Manifest | null
+  /** The adapter's configuration that it was read under; null when the adapter states none. */
+  readonly configuration: string | null
+  /** Read under the configuration of this process; one recalled from disk may not be, and only the manifest tells. */
+  confirmed: boolean
 }
 
 /** A stretch of checks that all saw one generation. */

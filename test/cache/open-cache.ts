@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { onTestFinished } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { createVectorCache, type VectorCacheHandle } from '../../src/cache/create-vector-cache.js'
@@ -12,6 +13,7 @@ import { openPool } from '../../src/federation/pool.js'
 import type { ScriptedSource } from './scripted-source.js'
 
 export const never = new AbortController().signal
+setMaxListeners(0, never) // many tests wait with it at once
 export const fresh: VersionWanted = { kind: 'current', consistency: { kind: 'fresh' } }
 export const frozen: VersionWanted = { kind: 'current', consistency: { kind: 'frozen' } }
 export const ttl = (ttlMs: number): VersionWanted => ({ kind: 'current', consistency: { kind: 'ttl', ttlMs } })
