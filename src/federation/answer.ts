@@ -1,4 +1,5 @@
 import type { Cell, ColumnType } from '../core/column.js'
+import type { ErrorCode } from '../core/errors.js'
 import type { BackendId } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Metric } from '../core/metric.js'
@@ -47,7 +48,7 @@ export type SourceReceipt =
     })
   | (SourceBase & {
       readonly status: 'failed'
-      readonly code: string
+      readonly code: ErrorCode
       readonly reason: string
       readonly retryAfterMs: number | null
     })

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { GatewayError } from '../core/errors.js'
 
 /** One request's end: the caller goes away, or its time is up. Close exactly once. */
@@ -14,6 +15,8 @@ export interface Deadline {
 /** @param ms from now until the deadline */
 export function openDeadline(caller: AbortSignal, ms: number): Deadline {
   const controller = new AbortController()
+  // Every shard listens, and Node takes more than ten listeners for a leak.
+  setMaxListeners(0, controller.signal)
   let state: Deadline['state'] = 'running'
 
   const end = (to: Deadline['state'], reason: GatewayError): void => {

@@ -1,5 +1,5 @@
 /** Runs a full receipt's request again, at the receipt's generations. */
-import { GatewayError } from '../core/errors.js'
+import { errorTable, GatewayError } from '../core/errors.js'
 import { backendId, type CollectionRef, formatCollection } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { Answer } from './answer.js'
@@ -46,7 +46,13 @@ export async function verifyReceipt(
     if (!(error instanceof GatewayError) || error.retry === 'later') throw error
     return undecided(error.message)
   }
-  const { digest, certificate } = answer.receipt!
+  const { digest, certificate, sources: asked } = answer.receipt!
+  const silent = asked.find((source) => source.status !== 'ok')
+  if (silent !== undefined) {
+    const reason = silent.status === 'priming' ? 'the first pull is still running' : silent.reason
+    if (silent.status === 'failed' && errorTable[silent.code].retry !== 'later') return undecided(reason)
+    throw new GatewayError('LG_INCOMPLETE', `${formatCollection(silent)} cannot answer now: ${reason}`)
+  }
   if (digest === null) throw new Error('a full receipt has a digest')
   if (digest === receipt.digest) return { matches: true, digest, expected: receipt.digest, reason: null }
   return {
@@ -60,7 +66,7 @@ export async function verifyReceipt(
   }
 }
 
-/** The same request, at the generations claimed, and whole. */
+/** The same request at the generations claimed. */
 const pinned = (query: Query, sources: readonly ClaimedSource[]): Query => ({
   ...query,
   collections: sources,
@@ -68,7 +74,7 @@ const pinned = (query: Query, sources: readonly ClaimedSource[]): Query => ({
     pattern: source,
     at: { kind: 'generation', generation: source.generation },
   })),
-  requireComplete: true,
+  requireComplete: false,
   receipt: 'full',
 })
 
