@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest'
+import { ArenaPool } from '../../src/cache/arena.js'
+import { CodebookCopies, formatCodebook, parseCodebook, trainCodebook } from '../../src/cache/codebook.js'
+
+const sample = Float32Array.of(1, 2, 3, 3, 2, 1)
+const train = (seed: number) => trainCodebook({ dimension: 3, metric: 'l2', seed, sample })
+
+test('a codebook is centred on the mean of the sample, of unit vectors for cosine', () => {
+  expect([...train(1).center]).toEqual([2, 2, 2])
+  const unit = trainCodebook({ dimension: 2, metric: 'cosine', seed: 1, sample: Float32Array.of(5, 0, 0, 0.5, 0, 0) })
+  expect([...unit.center]).toEqual([Math.fround(1 / 3), Math.fround(1 / 3)])
+})
+
+test('a codebook survives being written and read, and its version names its content', () => {
+  expect(parseCodebook(formatCodebook(train(1)))).toEqual(train(1))
+  expect(train(1).version).not.toBe(train(2).version)
+})
+
+test('law 10: a codebook whose text was changed is refused', () => {
+  const text = formatCodebook(train(1))
+  for (const changed of ['', '[]x', 'null', text.replace('"seed":1', '"seed":2'), text.replace('l2', 'l1')])
+    expect(() => parseCodebook(changed)).toThrow(expect.objectContaining({ code: 'LG_CORRUPT' }))
+})
+
+test('law 11: an arena holds one copy of a codebook, counted in the budget and given back', () => {
+  const pool = new ArenaPool({ bytesMax: 10_000_000, scratchSlots: 1 })
+  const { arena } = pool.allocate(64)!
+  const before = pool.bytesFree
+  const copies = new CodebookCopies(pool, train(1))
+  const place = copies.place(arena)
+  expect(copies.place(arena)).toBe(place)
+  expect(before - pool.bytesFree).toBe(Math.ceil(copies.bytes / 64) * 64)
+  copies.release()
+  expect(pool.bytesFree).toBe(before)
+})

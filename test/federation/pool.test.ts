@@ -1,0 +1,128 @@
+import type { Worker } from 'node:worker_threads'
+import { afterEach, expect, test } from 'vitest'
+import { ArenaPool } from '../../src/cache/arena.js'
+import type { KernelExecutor } from '../../src/cache/executor.js'
+import { seededRandom } from '../../src/core/clock.js'
+import { openPool } from '../../src/federation/pool.js'
+import {
+  allRows,
+  bruteForce,
+  never,
+  type StoredCollection,
+  search,
+  storeCollection,
+} from '../cache/collection-fixture.js'
+
+const dimension = 64
+const rows = 60_000
+const k = 10
+const random = seededRandom(5)
+const vectors = Float32Array.from({ length: rows * dimension }, () => random() - 0.5)
+const query = Float32Array.from({ length: dimension }, () => random() - 0.5)
+const expected = bruteForce({ vectors, dimension, metric: 'l2', query, k })
+const request = { query, k, contract: { kind: 'exact' }, distanceMax: Number.POSITIVE_INFINITY } as const
+
+const opened: KernelExecutor[] = []
+afterEach(async () => {
+  for (const executor of opened.splice(0)) await executor.close()
+})
+
+/** A collection whose plain scan takes several units of work. */
+async function open(workers: number): Promise<{ executor: KernelExecutor; stored: StoredCollection }> {
+  const executor = openPool({ workers })
+  opened.push(executor)
+  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: workers + 1 })
+  const options = { vectors, dimension, metric: 'l2', quantized: false, blockRows: 20_000 } as const
+  return { executor, stored: await storeCollection(executor, pool, options) }
+}
+
+/** Threads started while `run` runs. */
+async function threadsOf<T>(run: () => Promise<T>): Promise<{ readonly value: T; readonly threads: Worker[] }> {
+  const threads: Worker[] = []
+  const remember = (thread: Worker): number => threads.push(thread)
+  process.on('worker', remember)
+  try {
+    return { value: await run(), threads }
+  } finally {
+    process.off('worker', remember)
+  }
+}
+
+test('law 3: the number of workers changes no answer', async () => {
+  for (const workers of [0, 1, 2]) {
+    const { executor, stored } = await open(workers)
+    const answers = await Promise.all(Array.from({ length: 4 }, () => search(executor, stored, request)))
+    for (const answer of answers) expect(answer).toEqual(expected)
+  }
+})
+
+test('encoding in parts on workers gives the same bytes as inline', async () => {
+  const bytes: Uint8Array[] = []
+  for (const workers of [0, 2]) {
+    const executor = openPool({ workers })
+    opened.push(executor)
+    const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: workers + 1 })
+    const options = { vectors, dimension, metric: 'cosine', quantized: true, blockRows: rows } as const
+    const stored = await storeCollection(executor, pool, options)
+    bytes.push(stored.blocks[0]!.block.allocation.u8().slice())
+  }
+  expect(Buffer.compare(bytes[0]!, bytes[1]!)).toBe(0)
+})
+
+test('a worker killed mid-query costs a retry, not an answer or the process', async () => {
+  const { value, threads } = await threadsOf(() => open(2))
+  const { executor, stored } = value
+  expect(await search(executor, stored, request)).toEqual(expected)
+  expect(threads).toHaveLength(2)
+  const answers = Array.from({ length: 6 }, () => search(executor, stored, request))
+  // The first tasks are on their way to the threads.
+  await Promise.resolve()
+  const exits = await Promise.all(threads.map((thread) => thread.terminate()))
+  expect(exits).toHaveLength(2)
+  for (const answer of await Promise.all(answers)) expect(answer).toEqual(expected)
+  expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+test('workers that die again and again fail the query with LG_INTERNAL, and the next one works', async () => {
+  const { value, threads } = await threadsOf(() => open(1))
+  const { executor, stored } = value
+  await search(executor, stored, request)
+  // A new thread's first message says that it is ready for a task.
+  const killOnceReady = (thread: Worker): void => {
+    thread.once('message', () => setImmediate(() => thread.terminate()))
+  }
+  process.on('worker', killOnceReady)
+  const failing = expect(search(executor, stored, request)).rejects.toMatchObject({ code: 'LG_INTERNAL' })
+  await threads[0]!.terminate()
+  await failing
+  process.off('worker', killOnceReady)
+  expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+test('law 4: an aborted scan rejects with the reason, and never with a short answer', async () => {
+  const { executor, stored } = await open(1)
+  const job = { ...stored.job, blocks: allRows(stored), ...request }
+  const before = AbortSignal.abort(new Error('gone before'))
+  await expect(executor.scan(job, { signal: before })).rejects.toThrow('gone before')
+  const controller = new AbortController()
+  const first = search(executor, stored, request)
+  const queued = executor.scan(job, { signal: controller.signal })
+  controller.abort(new Error('gone while waiting'))
+  await expect(queued).rejects.toThrow('gone while waiting')
+  expect(await first).toEqual(expected)
+})
+
+test('law 4: a scan running in turns on the calling thread stops between two of them', async () => {
+  const { executor, stored } = await open(0)
+  const controller = new AbortController()
+  const running = executor.scan({ ...stored.job, blocks: allRows(stored), ...request }, { signal: controller.signal })
+  setImmediate(() => controller.abort(new Error('gone')))
+  await expect(running).rejects.toThrow('gone')
+})
+
+test('scans asked of a closed pool are refused', async () => {
+  const { executor, stored } = await open(1)
+  await executor.close()
+  const job = { ...stored.job, blocks: allRows(stored), ...request }
+  await expect(executor.scan(job, never)).rejects.toMatchObject({ code: 'LG_OVERLOADED' })
+})
