@@ -6,8 +6,9 @@ import {
   readInteger,
   type WordColumn,
 } from './column-data.js'
+import type { BytesTest } from './like.js'
 import { addRow } from './row-bitmap.js'
-import type { BytesTest, NumberTest } from './value-test.js'
+import type { NumberTest } from './value-test.js'
 
 /*
  * The loops of a filter: each sets, in a bitmap, the bits of the rows that pass, and reads null rows as they come. They

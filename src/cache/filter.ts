@@ -2,9 +2,10 @@ import assert from 'node:assert'
 import type { BoundPredicate } from '../core/predicate-bind.js'
 import type { ColumnData, DictionaryColumn, ListColumn, WordColumn } from './column-data.js'
 import { matchBits, matchBytes, matchCodes, matchDoubles, matchIntegers } from './column-scan.js'
+import type { BytesTest } from './like.js'
 import type { SegmentMetadata } from './metadata.js'
 import { addRow, bitmapWords, complement, hasRow, intersect, noRows, trim, unite } from './row-bitmap.js'
-import { type BytesTest, bytesTest, floatTest, type Interval, integerTest, type ValueTest } from './value-test.js'
+import { bytesTest, floatTest, type Interval, integerTest, type ValueTest } from './value-test.js'
 
 /** Rows where a predicate is true and where it is unknown (null: nowhere); elsewhere it is false. Owned by whoever holds it. */
 interface Truths {

@@ -1,4 +1,10 @@
-import { type BytesTest, bufferOver } from './value-test.js'
+/** Whether bytes[start, end) pass. */
+export type BytesTest = (bytes: Uint8Array, start: number, end: number) => boolean
+
+/** Node's searching and decoding over the same bytes. */
+export function bufferOver(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
 
 const any = -1
 const one = -2

@@ -1,6 +1,6 @@
 import assert from 'node:assert'
 import type { BoundLiteral } from '../core/predicate-bind.js'
-import { likeTest } from './like.js'
+import { type BytesTest, bufferOver, likeTest } from './like.js'
 
 /** A test of single values, without the column it is of. */
 export type ValueTest =
@@ -19,9 +19,6 @@ export interface Interval<T> {
 export type NumberTest<T> =
   | { readonly kind: 'intervals'; readonly intervals: readonly Interval<T>[] }
   | { readonly kind: 'members'; readonly members: ReadonlySet<T> }
-
-/** Whether bytes[start, end) pass. */
-export type BytesTest = (bytes: Uint8Array, start: number, end: number) => boolean
 
 /** Up to so many values of an in-list are scanned as intervals, one after another; above, each row asks a set (only in-lists have so many). */
 const intervalsMax = 16
@@ -197,11 +194,6 @@ function compareBytes(bytes: Uint8Array, start: number, end: number, other: Uint
 function asCut(literal: BoundLiteral): { readonly at: bigint; readonly exact: boolean } {
   assert(literal.kind === 'cut')
   return literal
-}
-
-/** Node's searching and decoding over the same bytes. */
-export function bufferOver(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 function asBytes(literal: BoundLiteral): Uint8Array {

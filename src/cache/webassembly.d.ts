@@ -1,5 +1,6 @@
 /** The part of the WebAssembly JavaScript API used here: @types/node 20 has none of it, and lib.dom has far too much. */
 declare namespace WebAssembly {
+  function validate(bytes: Uint8Array): boolean
   class Module {
     constructor(bytes: Uint8Array)
   }

@@ -1,0 +1,95 @@
+/**
+ * The federation tax (the same rows as 1, 2 and 4 collections; in process and through HTTP), and what worker threads give
+ * queries that are CPU-bound.
+ */
+import { request } from 'undici'
+import { systemClock } from '#lakegate/core/clock.js'
+import { createServer } from '#lakegate/server/app.js'
+import { type OpenGateway, openGateway, searchFor } from './lakegate.js'
+import { percentile } from './measure.js'
+import type { ReportRow } from './report.js'
+import type { Suite } from './suites.js'
+import { measureThroughput, type Throughput, type Variant } from './throughput.js'
+
+const collectionCounts = [1, 2, 4]
+
+export const federationSuite: Suite = async (dataset, options, say) => {
+  const rows: ReportRow[] = []
+  const { k, seed, seconds } = options
+
+  say('federation: 1, 2 and 4 collections')
+  const split: OpenGateway[] = []
+  const served: Served[] = []
+  for (const collectionCount of collectionCounts) {
+    const opened = await openGateway(dataset, { workers: 0, seed, collectionCount })
+    split.push(opened)
+    served.push(await serve(opened))
+  }
+  const inProcess = collectionCounts.map((count, i) => gatewayVariant(`collections=${count}`, split[i]!, k))
+  const overHttp = collectionCounts.map((count, i) => httpVariant(`http collections=${count}`, served[i]!.url, k))
+  const alone = await measureThroughput(dataset, [...inProcess, ...overHttp], { inFlight: 1, seconds })
+  alone.forEach((result, i) => rows.push(throughputRow(result, 1, split[i % split.length]!)))
+  for (const one of served) await one.close()
+  for (const one of split) await one.close()
+
+  say(`threads: 1 and ${options.threads} workers`)
+  const counts = [1, options.threads]
+  const threaded = await Promise.all(counts.map((workers) => openGateway(dataset, { workers, seed })))
+  const variants = counts.map((workers, i) => gatewayVariant(`workers=${workers}`, threaded[i]!, k))
+  const together = await measureThroughput(dataset, variants, { inFlight: 4 * options.threads, seconds })
+  together.forEach((result, i) => rows.push(throughputRow(result, counts[i]!, threaded[i]!)))
+  for (const one of threaded) await one.close()
+  return { rows, not_run: [] }
+}
+
+function gatewayVariant(label: string, opened: OpenGateway, k: number): Variant {
+  const { signal } = new AbortController()
+  return { label, search: (query) => opened.gateway.search(searchFor(query, k), { signal }) }
+}
+
+interface Served {
+  readonly url: string
+  close(): Promise<void>
+}
+
+async function serve(opened: OpenGateway): Promise<Served> {
+  const { pino } = await import('pino')
+  const server = createServer({
+    gateway: opened.gateway,
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+    config: { bodyBytesMax: 2 ** 24, kMax: 10_000, deadlineMs: 60_000, graceMs: 1000, version: 'bench' },
+  })
+  return { url: await server.listen({ host: '127.0.0.1', port: 0 }), close: () => server.close() }
+}
+
+function httpVariant(label: string, url: string, k: number): Variant {
+  const headers = { 'content-type': 'application/json' }
+  return {
+    label,
+    async search(query) {
+      const body = JSON.stringify({ vector: Array.from(query), k, select: [] })
+      const reply = await request(`${url}/v1/query`, { method: 'POST', headers, body })
+      const text = await reply.body.text()
+      if (reply.statusCode !== 200) throw new Error(`${label}: ${reply.statusCode} ${text}`)
+    },
+  }
+}
+
+function throughputRow(result: Throughput, threads: number, opened: OpenGateway): ReportRow {
+  const round = (value: number): number => Math.round(value * 10) / 10
+  return {
+    engine: 'lakegate',
+    mode: `exact ${result.label}`,
+    threads,
+    recall_at_k: 1,
+    qps: round(result.qps),
+    p50_us: round(percentile(result.latenciesUs, 0.5)),
+    p95_us: round(percentile(result.latenciesUs, 0.95)),
+    p99_us: round(percentile(result.latenciesUs, 0.99)),
+    build_ms: round(opened.buildMs),
+    first_query_ms: 0,
+    bytes_per_vector: round(opened.bytesPerVector),
+    certificate: null,
+  }
+}

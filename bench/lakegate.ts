@@ -1,0 +1,141 @@
+/** lakegate itself, in this process: the gateway without a server in front. */
+
+import { ArenaPool } from '#lakegate/cache/arena.js'
+import { createVectorCache } from '#lakegate/cache/create-vector-cache.js'
+import { seededRandom, systemClock } from '#lakegate/core/clock.js'
+import type { RecallContract } from '#lakegate/core/contract.js'
+import { backendId } from '#lakegate/core/generation.js'
+import type { Predicate } from '#lakegate/core/predicate.js'
+import { createGateway, localDefault } from '#lakegate/federation/create-gateway.js'
+import type { Gateway } from '#lakegate/federation/gateway.js'
+import { openPool } from '#lakegate/federation/pool.js'
+import type { Query } from '#lakegate/federation/query.js'
+import { arrayAdapter } from './array-adapter.js'
+import { type Dataset, row } from './dataset.js'
+import { type Engine, type OpenEngine, timed } from './engine.js'
+
+const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
+
+export interface OpenGateway {
+  readonly gateway: Gateway
+  /** First search over everything, which pulls and encodes. */
+  readonly buildMs: number
+  readonly bytesPerVector: number
+  close(): Promise<void>
+}
+
+/** A gateway over the dataset cut into `collectionCount` collections of (nearly) the same size. */
+export async function openGateway(
+  dataset: Dataset,
+  options: { readonly workers: number; readonly seed: number; readonly collectionCount?: number },
+): Promise<OpenGateway> {
+  const { dimension, count, metric } = dataset
+  const collectionCount = options.collectionCount ?? 1
+  const executor = openPool({ workers: options.workers })
+  const pool = new ArenaPool({ bytesMax: 3 * dataset.base.byteLength + 2 ** 28, scratchSlots: options.workers + 1 })
+  const cache = await createVectorCache({
+    directory: null,
+    pool,
+    diskBytesMax: 0,
+    executor,
+    clock: systemClock,
+    random: seededRandom(options.seed),
+    log: silent,
+  })
+  const firstRow = (i: number): number => Math.floor((count * i) / collectionCount)
+  const sources = Array.from({ length: collectionCount }, (_, i) => ({
+    name: `bench${i}`,
+    kind: 'array',
+    uri: null,
+    options: {},
+  }))
+  const gateway = createGateway({
+    cache,
+    clock: systemClock,
+    log: silent,
+    consistency: { kind: 'frozen' },
+    local: sources[0]!,
+    writable: localDefault,
+    openAdapter: async ({ name }) => {
+      const i = Number(name.slice('bench'.length))
+      const vectors = dataset.base.subarray(firstRow(i) * dimension, firstRow(i + 1) * dimension)
+      return arrayAdapter({ id: backendId(name), metric, dimension, vectors, firstId: firstRow(i) })
+    },
+  })
+  const signal = AbortSignal.timeout(600_000)
+  for (const source of sources.slice(1)) await gateway.addSource(source, { signal })
+  const build = await timed(() => gateway.search(searchFor(row(dataset.queries, dimension, 0), 1), { signal }))
+  return {
+    gateway,
+    buildMs: build.ms,
+    bytesPerVector: cache.statistics().memoryBytes / count,
+    async close() {
+      await gateway.close()
+      await cache.close()
+      await executor.close()
+    },
+  }
+}
+
+/** A parsed query, as the server would hand it on. */
+export function searchFor(
+  vector: Float32Array,
+  k: number,
+  more: { readonly recall?: RecallContract; readonly filter?: Predicate | null } = {},
+): Query {
+  return {
+    target: { kind: 'vector', vector },
+    k,
+    collections: null,
+    fusion: null,
+    filter: more.filter ?? null,
+    select: [],
+    includeVectors: false,
+    recall: more.recall ?? { kind: 'exact' },
+    distanceMax: Number.POSITIVE_INFINITY,
+    consistency: null,
+    asOf: [],
+    deadlineMs: 600_000,
+    requireComplete: true,
+    receipt: 'summary',
+    canonical: {},
+  }
+}
+
+function contractOf(mode: string): { readonly recall: RecallContract; readonly claim: NonNullable<Engine['claim']> } {
+  if (mode === 'exact') return { recall: { kind: 'exact' }, claim: { kind: 'proven', claimed: 0 } }
+  if (mode === 'certified') {
+    const missProbability = 1e-6
+    return { recall: { kind: 'certified', missProbability }, claim: { kind: 'certified', claimed: missProbability } }
+  }
+  const recall = Number(mode)
+  if (!(recall > 0 && recall < 1))
+    throw new Error(`modes: expected exact, certified or a target below 1, found ${JSON.stringify(mode)}`)
+  return { recall: { kind: 'target', recall }, claim: { kind: 'target', claimed: recall } }
+}
+
+/** One engine a mode over one gateway that runs everything on the calling thread. */
+export const openLakegate: OpenEngine = async (dataset, { k, seed, modes }) => {
+  const contracts = modes.map((mode) => ({ mode, ...contractOf(mode) }))
+  const opened = await openGateway(dataset, { workers: 0, seed })
+  const { signal } = new AbortController()
+  const engines = contracts.map(async ({ mode, recall, claim }, i): Promise<Engine> => {
+    const search = async (query: Float32Array): Promise<number[]> => {
+      const answer = await opened.gateway.search(searchFor(query, k, { recall }), { signal })
+      return answer.results.map((result) => Number(result.id))
+    }
+    const first = await timed(() => search(row(dataset.queries, dataset.dimension, 0)))
+    return {
+      name: 'lakegate',
+      mode,
+      threads: 1,
+      claim,
+      buildMs: opened.buildMs,
+      firstQueryMs: first.ms,
+      bytesPerVector: opened.bytesPerVector,
+      search,
+      close: () => (i === 0 ? opened.close() : undefined),
+    }
+  })
+  return Promise.all(engines)
+}

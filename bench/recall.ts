@@ -1,0 +1,41 @@
+/** Ground truth by brute force in float64 over the same float32 data, and recall against it. */
+import { distance } from '#lakegate/core/metric.js'
+import { type Dataset, row } from './dataset.js'
+
+/** The k-th smallest distance of each query, float64[queryCount]; Infinity when there are fewer than k rows. */
+export interface GroundTruth {
+  readonly k: number
+  readonly kthDistances: Float64Array
+}
+
+export function bruteForce(dataset: Dataset, k: number, allowed: (index: number) => boolean = () => true): GroundTruth {
+  const kthDistances = new Float64Array(dataset.queryCount)
+  for (let q = 0; q < dataset.queryCount; q++) {
+    const query = row(dataset.queries, dataset.dimension, q)
+    const nearest: number[] = []
+    for (let i = 0; i < dataset.count; i++) {
+      if (!allowed(i)) continue
+      const value = distance(dataset.metric, query, row(dataset.base, dataset.dimension, i))
+      if (nearest.length === k && value >= nearest[k - 1]!) continue
+      let at = nearest.length
+      while (at > 0 && nearest[at - 1]! > value) at--
+      nearest.splice(at, 0, value)
+      if (nearest.length > k) nearest.pop()
+    }
+    kthDistances[q] = nearest.length === k ? nearest[k - 1]! : Number.POSITIVE_INFINITY
+  }
+  return { k, kthDistances }
+}
+
+/**
+ * How many of the rows an engine returned belong to the k nearest. A row at exactly the k-th distance counts, whichever of
+ * the equal ones it is; a row returned twice counts once.
+ */
+export function countHits(dataset: Dataset, truth: GroundTruth, query: number, ids: readonly number[]): number {
+  const vector = row(dataset.queries, dataset.dimension, query)
+  const limit = truth.kthDistances[query]!
+  let hits = 0
+  for (const id of new Set(ids.slice(0, truth.k)))
+    if (distance(dataset.metric, vector, row(dataset.base, dataset.dimension, id)) <= limit) hits++
+  return hits
+}

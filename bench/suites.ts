@@ -1,0 +1,71 @@
+/** What `lakegate bench` runs. */
+import { writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { type Metric, metrics } from '#lakegate/core/metric.js'
+import { coldSuite } from './cold.js'
+import { type Dataset, loadDataset } from './dataset.js'
+import { federationSuite } from './federation.js'
+import { filterSuite } from './filters.js'
+import { currentCommit, describeDataset, describeMachine, type Report, renderReport } from './report.js'
+import { searchSuite } from './search.js'
+
+export interface BenchOptions {
+  readonly suite: string
+  readonly dataset: string | null
+  readonly base: string | null
+  readonly queries: string | null
+  readonly count: number
+  readonly queryCount: number
+  readonly dimension: number
+  readonly metric: string | null
+  readonly k: number
+  readonly modes: readonly string[]
+  readonly peers: readonly string[]
+  readonly threads: number
+  readonly seed: number
+  readonly seconds: number
+  readonly shared: string
+  readonly json: string | null
+}
+
+export type SuiteResult = Pick<Report, 'rows' | 'not_run'>
+export type Suite = (dataset: Dataset, options: BenchOptions, say: (line: string) => void) => Promise<SuiteResult>
+
+const suiteTable: Readonly<Record<string, Suite>> = {
+  search: searchSuite,
+  federation: federationSuite,
+  filters: filterSuite,
+  cold: coldSuite,
+}
+
+export const suites = Object.keys(suiteTable)
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+function parseMetric(text: string | null): Metric | null {
+  if (text === null) return null
+  const metric = metrics.find((candidate) => candidate === text)
+  if (metric === undefined) throw new Error(`metric: expected one of ${metrics.join(', ')}, found ${text}`)
+  return metric
+}
+
+/** Runs a suite, prints its table on stdout and progress on stderr, writes the report when asked. */
+export async function runBench(options: BenchOptions): Promise<void> {
+  const suite = suiteTable[options.suite]
+  if (suite === undefined) throw new Error(`suite: expected one of ${suites.join(', ')}, found ${options.suite}`)
+  const say = (line: string): void => {
+    process.stderr.write(`${line}\n`)
+  }
+  const dataset = await loadDataset({ ...options, name: options.dataset, metric: parseMetric(options.metric) })
+  say(`${dataset.name}: ${dataset.count} x ${dataset.dimension}`)
+  const result = await suite(dataset, options, say)
+  const report: Report = {
+    machine: describeMachine(),
+    commit: currentCommit(root),
+    seed: options.seed,
+    dataset: describeDataset(dataset, options.k),
+    ...result,
+  }
+  process.stdout.write(`${renderReport(report)}\n`)
+  if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`)
+}

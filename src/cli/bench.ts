@@ -1,0 +1,87 @@
+import { defineCommand, misuse, readWhole } from './command.js'
+
+/** bench/suites.ts, which is compiled beside this folder and not part of src. */
+interface BenchProgram {
+  readonly suites: readonly string[]
+  runBench(options: {
+    readonly suite: string
+    readonly dataset: string | null
+    readonly base: string | null
+    readonly queries: string | null
+    readonly count: number
+    readonly queryCount: number
+    readonly dimension: number
+    readonly metric: string | null
+    readonly k: number
+    readonly modes: readonly string[]
+    readonly peers: readonly string[]
+    readonly threads: number
+    readonly seed: number
+    readonly seconds: number
+    readonly shared: string
+    readonly json: string | null
+  }): Promise<void>
+}
+
+const list = (text: string | undefined): string[] =>
+  (text ?? '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+
+export const bench = defineCommand({
+  name: 'bench',
+  summary: 'Measure recall against brute force, and speed beside other engines.',
+  usage: 'SUITE [--dataset clustered|mnist784|minilm384|sample | --base F.f32 --dim D] [FLAG…]',
+  about: `
+Suites: search (engines beside each other), federation (1, 2 and 4 collections, one and more threads), filters (1, 10 and 50 %),
+cold (first answer from a Parquet file beside DuckDB reading it). Engines take turns query by query. Peers are installed apart:
+npm install --prefix bench/peers.`,
+  flags: {
+    dataset: { type: 'string', value: 'NAME', about: 'clustered (default), mnist784, minilm384 or sample.' },
+    n: { type: 'string', value: 'N', about: 'Rows (default 100000, or all there are).' },
+    base: { type: 'string', value: 'F.f32', about: 'Raw little-endian f32 rows instead of a named dataset.' },
+    queries: { type: 'string', value: 'Q.f32', about: 'Queries for --base (default: its first rows).' },
+    'query-count': { type: 'string', value: 'N', about: 'How many queries (default 300).' },
+    dim: { type: 'string', value: 'D', about: 'Dimension of clustered or --base (default 128).' },
+    metric: { type: 'string', value: 'l2|cosine|dot', about: 'Default: what the dataset is made for.' },
+    k: { type: 'string', short: 'k', value: 'N', about: 'How many neighbours (default 10).' },
+    modes: { type: 'string', value: 'LIST', about: 'Recall contracts (default exact,certified).' },
+    peers: { type: 'string', value: 'LIST', about: 'duckdb, usearch, usearch-exact, hnswlib, rabitq (default none).' },
+    threads: { type: 'string', value: 'N', about: 'Worker threads of the throughput rows (default 2).' },
+    seed: { type: 'string', value: 'S', about: 'Seed of data, rotation and peers (default 42).' },
+    seconds: { type: 'string', value: 'S', about: 'How long to measure at least (default 10).' },
+    shared: { type: 'string', value: 'DIR', about: 'Directory with data/ and fixtures/ (default ../shared).' },
+    json: { type: 'string', value: 'FILE', about: 'Write the report here, besides the table on stdout.' },
+  },
+  positionals: { min: 1, max: 1, expected: 'one SUITE' },
+  async run({ flags, positionals }) {
+    const program = (await import(new URL('../bench/suites.js', import.meta.url).href)) as BenchProgram
+    const suite = positionals[0]!
+    if (!program.suites.includes(suite))
+      throw misuse(`bench: expected one of ${program.suites.join(', ')}, found ${JSON.stringify(suite)}`)
+    const whole = (
+      name: 'n' | 'query-count' | 'dim' | 'k' | 'threads' | 'seed' | 'seconds',
+      fallback: number,
+    ): number => readWhole(name, flags[name], name === 'seed' ? 0 : 1, 1e9) ?? fallback
+    await program.runBench({
+      suite,
+      dataset: flags.dataset ?? (flags.base === undefined ? 'clustered' : null),
+      base: flags.base ?? null,
+      queries: flags.queries ?? null,
+      count: whole('n', 100_000),
+      queryCount: whole('query-count', 300),
+      dimension: whole('dim', 128),
+      metric: flags.metric ?? null,
+      k: whole('k', 10),
+      modes: flags.modes === undefined ? ['exact', 'certified'] : list(flags.modes),
+      peers: list(flags.peers),
+      threads: whole('threads', 2),
+      seed: whole('seed', 42),
+      seconds: whole('seconds', 10),
+      shared: flags.shared ?? '../shared',
+      json: flags.json ?? null,
+    })
+    return 0
+  },
+})

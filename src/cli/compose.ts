@@ -1,0 +1,137 @@
+/** The composition root: the only place where the parts of lakegate are made and handed to each other. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { pino } from 'pino'
+import type { BackendAdapter, OpenAdapter } from '../adapters/adapter.js'
+import { type AdapterKind, adapters } from '../adapters/registry.js'
+import { ArenaPool } from '../cache/arena.js'
+import { createVectorCache } from '../cache/create-vector-cache.js'
+import { type Random, systemClock } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
+import { suggestion } from '../core/suggestion.js'
+import { createGateway, localDefault, localSource } from '../federation/create-gateway.js'
+import type { Gateway, SourceConfig } from '../federation/gateway.js'
+import { openPool } from '../federation/pool.js'
+import { createServer } from '../server/app.js'
+import type { Config } from './config.js'
+
+export interface Composed {
+  readonly gateway: Gateway
+  /** Not listening until `listen`; `inject` works without. */
+  readonly server: ReturnType<typeof createServer>
+  /** Resolves with the URL once connections are accepted. */
+  listen(): Promise<string>
+  /** Stops accepting, finishes what is under way within the grace period, frees everything. */
+  close(): Promise<void>
+}
+
+/** Uniform in [0, 1), from the operating system: rotations must not be guessable (law 6). */
+const secretRandom: Random = () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48
+
+const isKind = (kind: string): kind is AdapterKind => Object.hasOwn(adapters, kind)
+
+async function openAdapter(config: SourceConfig): Promise<BackendAdapter> {
+  if (isKind(config.kind)) {
+    const open: OpenAdapter = adapters[config.kind]
+    return open(config, { clock: systemClock })
+  }
+  const kinds = Object.keys(adapters)
+  throw new GatewayError(
+    'LG_INVALID_REQUEST',
+    `source ${JSON.stringify(config.name)}: kind: expected one of ${kinds.join(', ')}, found ${JSON.stringify(config.kind)}${suggestion(config.kind, kinds)}`,
+    { field: 'kind' },
+  )
+}
+
+function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  return String((manifest as { version: string }).version)
+}
+
+/** Runs every step even when one fails, then throws the first failure. */
+async function inOrder(steps: readonly (() => Promise<void>)[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const step of steps) await step().catch((error: unknown) => failures.push(error))
+  if (failures.length > 0) throw failures[0]
+}
+
+/**
+ * Opens cache, sources and server. `graceMs`: how long requests under way may go on after `close`.
+ * Throws LG_LOCK_HELD when another process uses the cache directory, and what the sources' options are refused with.
+ */
+export async function compose(
+  config: Config,
+  options: { readonly logLevel: string; readonly graceMs: number },
+): Promise<Composed> {
+  const log = pino({ level: options.logLevel, base: null }, pino.destination({ fd: 2, sync: true }))
+  const workers = config.cache.workers === 0 ? Math.max(1, availableParallelism() - 1) : config.cache.workers
+  const opened: (() => Promise<void>)[] = []
+  const close = (): Promise<void> => inOrder(opened.splice(0).reverse())
+  try {
+    const executor = openPool({ workers })
+    opened.push(() => executor.close())
+    const cache = await createVectorCache({
+      directory: config.cache.dir,
+      pool: new ArenaPool({ bytesMax: config.cache.memoryBytesMax, scratchSlots: workers + 1 }),
+      diskBytesMax: config.cache.diskBytesMax,
+      executor,
+      clock: systemClock,
+      random: secretRandom,
+      log,
+    })
+    opened.push(() => cache.close())
+    const gateway = createGateway({
+      cache,
+      openAdapter,
+      clock: systemClock,
+      log,
+      consistency: config.query.consistency,
+      local: config.sources.find((source) => source.kind === 'local') ?? localSource,
+      writable: localDefault,
+    })
+    opened.push(() => gateway.close())
+    const { signal } = new AbortController()
+    for (const source of config.sources) if (source.kind !== 'local') await gateway.addSource(source, { signal })
+    const server = createServer({
+      gateway,
+      config: {
+        bodyBytesMax: config.server.bodyBytesMax,
+        kMax: config.query.kMax,
+        deadlineMs: config.query.deadlineMs,
+        graceMs: options.graceMs,
+        version: packageVersion(),
+      },
+      clock: systemClock,
+      log,
+    })
+    opened.push(() => server.close())
+    return { gateway, server, listen: () => listen(server, config), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function listen(server: Composed['server'], config: Config): Promise<string> {
+  const { host, port } = config.server
+  try {
+    return await server.listen({ host, port })
+  } catch (error) {
+    throw listenFailure(error, host, port)
+  }
+}
+
+function listenFailure(error: unknown, host: string, port: number): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'is in use; choose another with --port, or 0 for a free one',
+    EACCES: 'may not be opened by this user; choose one above 1023',
+    EADDRNOTAVAIL: 'is not an address of this machine; choose another --host',
+    ENOTFOUND: 'is not a known host name; choose another --host',
+  }
+  const reason = code === undefined ? undefined : reasons[code]
+  if (reason === undefined) return error
+  const subject = code === 'EADDRINUSE' || code === 'EACCES' ? `port ${port} of ${host}` : host
+  return new GatewayError('LG_CONFLICT', `${subject} ${reason}`, { cause: error })
+}
