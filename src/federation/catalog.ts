@@ -113,7 +113,7 @@ export function createCatalog(options: {
     if (source.listing !== null || !retryDue(source)) return
     list(source).then(
       () => log.info({ backend: source.backend }, 'source lists again'),
-      (error: unknown) => log.warn({ backend: source.backend, error }, 'source still fails to list'),
+      (error: unknown) => log.warn({ backend: source.backend, err: error }, 'source still fails to list'),
     )
   }
 
@@ -153,7 +153,7 @@ export function createCatalog(options: {
         ? source.listing !== null || retryDue(source)
         : ref.collection !== '*' && named() === undefined && clock.now() - source.listedAtMs >= relistMsMin
     )
-      await list(source).catch((error: unknown) => log.warn({ backend: source.backend, error }, 'listing failed'))
+      await list(source).catch((error: unknown) => log.warn({ backend: source.backend, err: error }, 'listing failed'))
     if (source.collections === null) return [{ kind: 'unlisted', ref, error: source.error! }]
     if (ref.collection === '*')
       return [...source.collections.values()].map((collection) => ({ kind: 'collection', collection }))
@@ -191,7 +191,7 @@ export function createCatalog(options: {
           await source.adapter?.close()
           throw error
         }
-        log.warn({ backend: source.backend, error }, 'source is not available; it will be tried again')
+        log.warn({ backend: source.backend, err: error }, 'source is not available; it will be tried again')
       } finally {
         opening.delete(name)
       }

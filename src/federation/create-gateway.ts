@@ -53,7 +53,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   )
   const localOpened = catalog.add(options.local)
   // Every call awaits it and reports the failure; without this, a failure before the first call would end the process.
-  localOpened.catch((error: unknown) => log.error({ error }, 'the local source could not be opened'))
+  localOpened.catch((error: unknown) => log.error({ err: error }, 'the local source could not be opened'))
 
   const opened = async (): Promise<void> => {
     if (closing.signal.aborted) throw closing.signal.reason

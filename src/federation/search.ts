@@ -74,7 +74,7 @@ function report(outcomes: readonly ShardOutcome[], log: Log): void {
   for (const outcome of outcomes) {
     if (outcome.kind !== 'failed') continue
     const { error, shard } = outcome
-    const fields = { collection: formatCollection(shard.collection.ref), error }
+    const fields = { collection: formatCollection(shard.collection.ref), err: error }
     if (error.status === 500) log.error(fields, 'shard failed')
     else log.warn(fields, 'shard failed')
   }

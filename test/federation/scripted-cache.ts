@@ -62,7 +62,12 @@ export const clock = { nowMs: 1_000_000, now: () => clock.nowMs, monotonicMs: ()
 
 export class ScriptedCache implements VectorCache {
   readonly collections = new Map<string, ScriptedCollection>()
+  /** By source: awaited before it lists. */
+  readonly listings = new Map<string, () => Promise<void>>()
+  /** By source, once it was opened. */
+  readonly adapters = new Map<string, { closed: boolean; listed: number }>()
   readonly invalidated: string[] = []
+  readonly #pinned = new Set<string>()
   pins = 0
   releases = 0
   searches = 0
@@ -85,7 +90,7 @@ export class ScriptedCache implements VectorCache {
       pinned = generation(wanted.generation)
     }
     this.pins += 1
-    scripted.state = 'ready'
+    this.#pinned.add(scripted.name)
     return this.#version(scripted, rows, pinned)
   }
 
@@ -169,9 +174,10 @@ export class ScriptedCache implements VectorCache {
 
   collectionStatistics(ref: CollectionRef): CollectionStatistics {
     const scripted = this.#named(ref)
-    const cold = scripted.state === undefined || scripted.state === 'cold'
+    const state = scripted.state ?? (this.#pinned.has(scripted.name) ? 'ready' : 'cold')
+    const cold = state === 'cold'
     return {
-      state: scripted.state ?? 'cold',
+      state,
       generation: null,
       witness: null,
       checkedAtMs: null,
@@ -219,17 +225,15 @@ const infoOf = (collection: ScriptedCollection): CollectionInfo => ({
   freshness: collection.freshness ?? 'cheap',
 })
 
-/** A source that lists the scripted collections of its name. `listing` may fail or hang. */
-export function scriptedAdapter(
-  name: string,
-  cache: ScriptedCache,
-  listing: () => Promise<void> = () => Promise.resolve(),
-): BackendAdapter & { closed: boolean } {
+/** A source that lists the scripted collections of its name. */
+function scriptedAdapter(name: string, cache: ScriptedCache): BackendAdapter {
+  const seen = { closed: false, listed: 0 }
+  cache.adapters.set(name, seen)
   return {
     id: backendId(name),
-    closed: false,
     async listCollections() {
-      await listing()
+      seen.listed += 1
+      await cache.listings.get(name)?.()
       return [...cache.collections.values()]
         .filter((collection) => parseName(collection.name).backend === name)
         .map(infoOf)
@@ -239,7 +243,7 @@ export function scriptedAdapter(
     pullVectors: unused,
     supportsPushdown: () => ({ kind: 'unsupported', reason: 'scripted' }),
     async close() {
-      this.closed = true
+      seen.closed = true
     },
   }
 }
@@ -254,9 +258,10 @@ export interface Scripted {
 /** A gateway over scripted collections; every backend they name is a source. */
 export async function scriptedGateway(
   collections: readonly ScriptedCollection[],
-  options: Partial<GatewayOptions> = {},
+  options: Partial<GatewayOptions> & { readonly listings?: Readonly<Record<string, () => Promise<void>>> } = {},
 ): Promise<Scripted> {
   const cache = new ScriptedCache()
+  for (const [name, listing] of Object.entries(options.listings ?? {})) cache.listings.set(name, listing)
   for (const collection of collections) cache.collections.set(collection.name, collection)
   const gateway = createGateway({
     cache,

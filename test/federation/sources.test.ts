@@ -1,0 +1,126 @@
+import { expect, test } from 'vitest'
+import { GatewayError } from '../../src/core/errors.js'
+import { backendId } from '../../src/core/generation.js'
+import type { Gateway, GatewayEvent } from '../../src/federation/gateway.js'
+import { clock, idle, parseName, query, scriptedGateway, settled, sourceConfig } from './scripted-cache.js'
+
+const options = { signal: idle }
+const down = new GatewayError('LG_SOURCE_UNAVAILABLE', 'the bucket is away')
+const mistake = new GatewayError('LG_INVALID_REQUEST', 'vector: two candidates')
+const ask = (gateway: Gateway, ...names: string[]) =>
+  gateway.search(query(names.length === 0 ? {} : { collections: names.map(parseName) }), options)
+const x = { name: 'a/x', rows: [{ id: 1n, vector: [1, 0] }] }
+const y = { name: 'b/y', rows: [{ id: 2n, vector: [2, 0] }] }
+
+test('law 5: a source that cannot list is named in answers of all, and takes part when it lists again', async () => {
+  let state: 'down' | 'up' = 'down'
+  const b = async (): Promise<void> => {
+    if (state === 'down') throw down
+  }
+  const { gateway, cache } = await scriptedGateway([x, y], { listings: { b } })
+  expect(gateway.sources()).toMatchObject([
+    { backend: 'local', error: null },
+    { backend: 'a', error: null },
+    { backend: 'b', error: { code: 'LG_SOURCE_UNAVAILABLE', message: 'the bucket is away' } },
+  ])
+  const partial = await ask(gateway)
+  expect(partial.receipt).toMatchObject({ complete: false })
+  expect(partial.receipt!.sources[1]).toMatchObject({ backend: 'b', collection: '*', status: 'failed' })
+  await expect(ask(gateway, 'b/y')).rejects.toBe(down)
+
+  state = 'up'
+  expect((await ask(gateway)).receipt!.complete).toBe(false)
+  expect(cache.adapters.get('b')!.listed).toBe(1)
+  clock.nowMs += 60_000
+  await ask(gateway) // does not wait for the source, but makes it list
+  await settled()
+  expect((await ask(gateway)).receipt!.complete).toBe(true)
+  expect(gateway.sources()[2]).toMatchObject({ error: null })
+})
+
+test('a failed source is waited for when nothing else was asked', async () => {
+  let state: 'down' | 'up' = 'down'
+  const b = async (): Promise<void> => {
+    if (state === 'down') throw down
+  }
+  const { gateway } = await scriptedGateway([x, y], { listings: { b } })
+  state = 'up'
+  clock.nowMs += 60_000
+  expect((await ask(gateway, 'b/y')).results).toHaveLength(1)
+})
+
+test('a mistake in a source is refused and leaves nothing behind', async () => {
+  const { gateway, cache } = await scriptedGateway([x], { listings: { b: () => Promise.reject(mistake) } })
+  await expect(gateway.addSource(sourceConfig('b'), options)).rejects.toBe(mistake)
+  expect(cache.adapters.get('b')!.closed).toBe(true)
+  expect(gateway.sources().map((source) => source.backend)).toEqual(['local', 'a'])
+  expect(gateway.ready()).toBe(true)
+})
+
+test('sources come and go while running; a name that is taken gets a suffix', async () => {
+  const { gateway, cache } = await scriptedGateway([x])
+  const events: GatewayEvent[] = []
+  gateway.subscribe((event) => events.push(event))
+  cache.collections.set('b/y', y)
+  cache.collections.set('a-2/x', { name: 'a-2/x', rows: [{ id: 3n, vector: [3, 0] }] })
+  await gateway.addSource(sourceConfig('b'), options)
+  expect(await gateway.addSource(sourceConfig('a'), options)).toMatchObject({ backend: 'a-2', kind: 'scripted' })
+  expect((await ask(gateway)).results.map((result) => result.backend)).toEqual(['a', 'b', 'a-2'])
+
+  await gateway.removeSource(backendId('b'), options)
+  expect((await ask(gateway)).results.map((result) => result.backend)).toEqual(['a', 'a-2'])
+  await expect(ask(gateway, 'b/y')).rejects.toMatchObject({ code: 'LG_COLLECTION_NOT_FOUND' })
+  expect(cache.adapters.get('b')!.closed).toBe(true)
+  expect(cache.invalidated).toEqual(['b/y'])
+  expect(events).toEqual([
+    { kind: 'source-added', backend: 'b' },
+    { kind: 'source-added', backend: 'a-2' },
+    { kind: 'source-removed', backend: 'b' },
+  ])
+  await expect(gateway.removeSource(backendId('b'), options)).rejects.toMatchObject({ code: 'LG_NOT_FOUND' })
+  await expect(gateway.removeSource(backendId('local'), options)).rejects.toMatchObject({ code: 'LG_CONFLICT' })
+})
+
+test('a collection that appeared since the listing is found by its name, and the source is not asked without end', async () => {
+  const { gateway, cache } = await scriptedGateway([x])
+  cache.collections.set('a/new', { name: 'a/new', rows: [{ id: 9n, vector: [9, 0] }] })
+  clock.nowMs += 1000
+  expect((await ask(gateway, 'a/new')).results).toHaveLength(1)
+  const { listed } = cache.adapters.get('a')!
+  for (let i = 0; i < 3; i++)
+    await expect(ask(gateway, 'a/none')).rejects.toMatchObject({ code: 'LG_COLLECTION_NOT_FOUND' })
+  expect(cache.adapters.get('a')!.listed).toBe(listed)
+})
+
+test('a source that stops listing keeps the collections it had', async () => {
+  let failing = false
+  const a = async (): Promise<void> => {
+    if (failing) throw down
+  }
+  const { gateway } = await scriptedGateway([x], { listings: { a } })
+  failing = true
+  await expect(gateway.refresh(parseName('a/x'), options)).rejects.toBe(down)
+  expect(gateway.sources()[1]).toMatchObject({ error: { code: 'LG_SOURCE_UNAVAILABLE' } })
+  expect((await ask(gateway)).results).toHaveLength(1)
+})
+
+test('explain names route, state and stages, and primes nothing', async () => {
+  const { gateway, cache } = await scriptedGateway([x, { ...y, freshness: 'remote', state: 'ready' }])
+  const plan = await gateway.explain(query({ recall: { kind: 'certified', missProbability: 1e-6 } }), options)
+  expect(plan).toMatchObject({ contract: 'certified, miss probability at most 0.000001', deadlineMs: 10_000 })
+  expect(plan.shards).toMatchObject([
+    { ref: parseName('a/x'), route: 'cache', state: 'cold', consistency: 'fresh', partsMissing: null },
+    { ref: parseName('b/y'), state: 'ready', consistency: 'ttl 5000 ms', partsMissing: 0, rows: 1, dimension: 2 },
+  ])
+  expect(plan.shards[0]!.reason).toContain('scripted')
+  expect(plan.shards[0]!.stages.join('; ')).toContain('pull')
+  expect(plan.shards[1]!.stages.join('; ')).not.toContain('pull')
+  expect(cache.pins).toBe(0)
+})
+
+test('a closed gateway refuses and has closed its sources', async () => {
+  const { gateway, cache } = await scriptedGateway([x])
+  await gateway.close()
+  await expect(ask(gateway)).rejects.toMatchObject({ code: 'LG_OVERLOADED' })
+  expect([...cache.adapters.values()].every((adapter) => adapter.closed)).toBe(true)
+})
