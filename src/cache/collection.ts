@@ -406,6 +406,7 @@ export class Collection {
     const source = this.#source
     const progress = new PrimingProgress(clock)
     this.#progress = progress
+    const pulledBefore = this.#counts.partsPulled
     const pins = new Pins()
     try {
       const held = this.#held(generation)
@@ -434,7 +435,9 @@ export class Collection {
       }
       if (parts !== this.#parts)
         throw new GatewayError('LG_GENERATION_EXPIRED', `${this.#name}: invalidated while it was being pulled`)
-      return enter(this.#assemble(manifest, slots, parts))
+      const version = enter(this.#assemble(manifest, slots, parts))
+      if (this.#counts.partsPulled > pulledBefore) this.#options.inBackground(() => this.#store())
+      return version
     } finally {
       pins.release()
       this.#progress = null

@@ -228,9 +228,13 @@ export class Parts {
   async loadCodebooks(versions: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     const loaded = new Set<string>()
     for (const version of versions) {
-      const text = await this.#options.files.loadCodebook(version)
-      if (text === null) continue
-      this.codebooks.add(parseCodebook(text))
+      const codebook = await this.#options.files.loadCodebook(version, (text) => {
+        const parsed = parseCodebook(text)
+        if (parsed.version !== version) throw new GatewayError('LG_CORRUPT', `codebook is ${parsed.version}`)
+        return parsed
+      })
+      if (codebook === null) continue
+      this.codebooks.add(codebook)
       loaded.add(version)
     }
     return loaded

@@ -27,8 +27,8 @@ export interface CollectionFiles {
   loadRecord(): Promise<CollectionRecord | null>
   /** Replaces the record; a failure is logged, and the next restart reads the source again. */
   saveRecord(record: CollectionRecord, signal: AbortSignal): Promise<void>
-  /** Text of a codebook; it verifies itself when parsed. */
-  loadCodebook(version: string): Promise<string | null>
+  /** What `parse` makes of a codebook's text; it throws when the text is not what was saved under this version. */
+  loadCodebook<T>(version: string, parse: (text: string) => T): Promise<T | null>
   saveCodebook(version: string, text: string, signal: AbortSignal): Promise<void>
   hasSegment(key: string): boolean
   /** Lets `use` read the segment's verified sections. `discarded`: there was a file, and it was not usable. */
@@ -128,8 +128,15 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
           log.warn({ collection: formatCollection(ref), err: error }, 'collection record could not be written')
         }
       },
-      async loadCodebook(version) {
-        return (await readIfPresent(fileSystem, codebookPath(version)))?.toString('utf8') ?? null
+      async loadCodebook(version, parse) {
+        const path = codebookPath(version)
+        const bytes = await readIfPresent(fileSystem, path)
+        if (bytes === null) return null
+        try {
+          return parse(bytes.toString('utf8'))
+        } catch (error) {
+          return discardFile(path, 'codebook', error)
+        }
       },
       async saveCodebook(version, text, signal) {
         try {

@@ -1,20 +1,14 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { seededRandom } from '../../src/core/clock.js'
 import { ask, bruteForce, fresh, frozen, idsAndDistances, ManualClock, openCache } from './open-cache.js'
+import { scratchDirectory } from './scratch-directory.js'
 import { randomFile, ScriptedSource } from './scripted-source.js'
 
 const random = seededRandom(17)
 const dimension = 12
 const vector = Float32Array.from({ length: dimension }, () => random())
-
-async function scratchDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'lakegate-cache-'))
-  onTestFinished(() => rm(directory, { recursive: true, force: true }))
-  return directory
-}
 
 function twoFiles(): ScriptedSource {
   const source = new ScriptedSource(dimension)
