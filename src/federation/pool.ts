@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
@@ -28,7 +29,7 @@ class WorkerPool implements KernelExecutor {
   readonly workers: number
   readonly #threads: Piscina<WorkerTask> | null
   readonly #slots: Slots
-  /** Resolves to the median time of an empty task, milliseconds. */
+  /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
   readonly #roundTrip: Promise<number>
   /** Cheaper scans than this run inline; until measured, only those cheaper than any round trip. */
   #inlineMsMax = 0.05
@@ -46,7 +47,7 @@ class WorkerPool implements KernelExecutor {
             minThreads: workers,
             maxThreads: workers,
           })
-    this.#roundTrip = this.#threads === null ? Promise.resolve(0) : measureRoundTrip(this.#threads, workers)
+    this.#roundTrip = this.#threads === null ? Promise.resolve(unitMs) : measureRoundTrip(this.#threads, workers)
     this.#roundTrip.then(
       (ms) => {
         this.#inlineMsMax = ms
@@ -240,6 +241,8 @@ class Slots {
         },
       }
       this.#waiting.push(waiter)
+      // Any number of queries of one batch may share a signal.
+      setMaxListeners(0, signal)
       signal.addEventListener('abort', leave, { once: true })
     })
   }

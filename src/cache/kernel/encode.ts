@@ -23,6 +23,9 @@ import { rotate, rotationError } from './rotation'
 /** Residuals below this get a code of zeros: their scale would leave float32's normal range. */
 const tiny: f32 = 1e-30
 
+/** More than all that underflow can take from a rotated vector. */
+const underflow: f64 = 1e-30
+
 let normMax: f64 = 0
 let centredMax: f64 = 0
 let spreadMax: f64 = 0
@@ -54,7 +57,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
       const length = sqrt<f64>(product64(rotated, rotated, bytes))
       rotate(rotated, codebook)
       // |exact rotated residual - what is in `rotated`|
-      const error = inexact + unit * length * 1.001 + rotation * length
+      const error = inexact + unit * length * 1.001 + rotation * length + underflow
       encodeBytes(block, row, rotated, bytes, length, error, metric)
       encodeBits(block, row, rotated, bytes, length, error, metric)
     }
@@ -123,7 +126,7 @@ function encodeBytes(
     d = f64x2.sub(high(b), f64x2.mul(f64x2.convert_low_i32x4_s(v128.shuffle<i32>(wb, wb, 2, 3, 2, 3)), scale64))
     s23 = f64x2.add(s23, f64x2.mul(d, d))
   }
-  const residual = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + error + 1e-30
+  const residual = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + error
   const at = <usize>row << 2
   store<f32>(
     block + load<u32>(block, blockSquaresAt) + at,

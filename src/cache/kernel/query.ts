@@ -74,7 +74,7 @@ export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u3
   rotate(rotated, codebook)
   framedNormHigh = (length + inexact) * (1 + 1e-9)
   framedNormLow = max<f64>(0, length * (1 - 1e-9) - inexact)
-  framedError = inexact + rotationError(codebook) * length
+  framedError = inexact + rotationError(codebook) * length + 1e-30
   prepareIntegers(scratch + scratchIntegersAt, rotated, bytes)
   if (tables) prepareTable(scratch + scratchTableAt, rotated, bytes)
 }
@@ -107,7 +107,7 @@ function prepareIntegers(integers: usize, rotated: usize, bytes: usize): void {
   }
   integerStep = <f64>step
   integerSquare = <f64>step * <f64>step * <f64>squares
-  integerError = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + framedError + 1e-30
+  integerError = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + framedError
 }
 
 /** For every four coordinates, the sixteen sums of plus or minus them, in 6-bit steps. */

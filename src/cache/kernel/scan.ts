@@ -26,6 +26,7 @@ import {
   scratchQueryAt,
   scratchTableAt,
   stageBits,
+  stageExact,
 } from './layout'
 import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
 import { beginHits, hitCount, hitsFull, lost, offer, sortHits, threshold } from './hits'
@@ -89,6 +90,7 @@ let byteGround: f32 = 0
 let byteStep: f32 = 0
 let byteWeight: f32 = 0
 let byteSlack: f64 = 0
+let productRounding: f64 = 0
 let byteLimit: f32 = 0
 let bitGround: f32 = 0
 let bitStep: f32 = 0
@@ -173,6 +175,8 @@ function prepareBytes(block: usize, centredMax: f64): void {
     byteStep = <f32>(integerStep * 0.5)
     byteWeight = roundUp(queryNorm)
     byteSlack = (integerError + 8 * unit * length) * centredMax
+    // The centre is no longer than a row and its residual together.
+    productRounding = rounding64 * queryNorm * (normMax + centredMax)
   } else {
     byteGround = roundDown(integerSquare - 8 * unit * (length + centredMax) * (length + centredMax))
     byteStep = <f32>integerStep
@@ -199,7 +203,7 @@ function prepareBits(block: usize, centredMax: f64, tail: f64): void {
 /** Moves the limits to the current threshold. Each is rounded up: only rows strictly beyond it are left out. */
 function followThreshold(): void {
   if (queryMetric == metricDot) {
-    const product = threshold + centerProduct + rounding64 * queryNorm * normMax
+    const product = threshold + centerProduct + productRounding
     directLimit = threshold + directSlack
     byteLimit = roundUp(product + byteSlack)
     bitLimit = roundUp(product)
@@ -234,11 +238,13 @@ function scanDirect(from: u32, to: u32): void {
   }
 }
 
-function scanCodes(candidates: usize, from: u32, to: u32, stage: i32): void {
+function scanCodes(candidates: usize, from: u32, to: u32, wanted: i32): void {
+  let stage = wanted
   let end = from
   for (let start = from; start < to; start = end) {
     end = min<u32>(to, start + (start == from ? firstChunkRows : <u32>chunkRows))
-    let count = stage == stageBits ? scanBits(candidates, start, end) : scanBytes(candidates, start, end)
+    const found = stage == stageBits ? scanBits(candidates, start, end) : scanBytes(candidates, start, end)
+    let count = found
     if (!hitsFull() && threshold == Infinity) {
       // Nearest first, so that the threshold soon says something about the others.
       heapify(candidates, count)
@@ -256,6 +262,8 @@ function scanCodes(candidates: usize, from: u32, to: u32, stage: i32): void {
       }
       if (!isBeyondBytes(row, estimate)) decide(row)
     }
+    // Where 1-bit codes rule out little, reading the longer ones at once is cheaper, and the bound is firm.
+    if (stage == stageBits && start != from && <u32>found * 4 > end - start) stage = stageExact
   }
 }
 
