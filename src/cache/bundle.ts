@@ -43,7 +43,12 @@ export async function writeBundle(directory: string, bundle: Bundle, signal: Abo
     rvf_witness: bundleWitness(bundle),
   }
   const bytes = Buffer.from(`${JSON.stringify(json, null, 2)}\n`, 'utf8')
-  await writeDurably(nodeFileSystem, join(directory, bundleName), [bytes], signal)
+  try {
+    await writeDurably(nodeFileSystem, join(directory, bundleName), [bytes], signal)
+  } catch (cause) {
+    if (signal.aborted) throw cause
+    throw new GatewayError('LG_SOURCE_UNAVAILABLE', `${bundleName} could not be written into ${directory}`, { cause })
+  }
 }
 
 /**
@@ -73,28 +78,26 @@ export async function readBundleWitness(path: string): Promise<string | null> {
   return stated
 }
 
-/** Reads no more than a bundle may have, whatever the file's size says. */
+/** Reads no more than a bundle may have, whatever the file's size says; null when there is no file. */
 async function readBounded(path: string): Promise<Buffer | null> {
-  const max = limits.bundleBytesMax
-  let file: Awaited<ReturnType<typeof open>>
+  const buffer = Buffer.alloc(limits.bundleBytesMax + 1)
+  let length = 0
   try {
-    file = await open(path, 'r')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw new GatewayError('LG_SOURCE_UNAVAILABLE', `${bundleName} could not be read`, { cause: error })
-  }
-  try {
-    const buffer = Buffer.alloc(max + 1)
-    let length = 0
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length)
-      if (bytesRead === 0) return buffer.subarray(0, length)
-      length += bytesRead
-      if (length > max) throw new GatewayError('LG_CORRUPT', `${bundleName}: expected at most ${max} bytes, found more`)
+    const file = await open(path, 'r')
+    try {
+      while (length < buffer.length) {
+        const { bytesRead } = await file.read(buffer, length, buffer.length - length, length)
+        if (bytesRead === 0) return buffer.subarray(0, length)
+        length += bytesRead
+      }
+    } finally {
+      await file.close()
     }
-  } finally {
-    await file.close()
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw new GatewayError('LG_SOURCE_UNAVAILABLE', `${bundleName} at ${path} could not be read`, { cause })
   }
+  throw new GatewayError('LG_CORRUPT', `${bundleName}: expected at most ${limits.bundleBytesMax} bytes, found more`)
 }
 
 function parseObject(bytes: Buffer): Readonly<Record<string, unknown>> {

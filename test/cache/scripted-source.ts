@@ -1,10 +1,11 @@
 import type { BackendAdapter, CollectionInfo, Manifest, Part, PullRequest } from '../../src/adapters/adapter.js'
 import type { CachedCollection } from '../../src/cache/vector-cache.js'
-import type { Column } from '../../src/core/column.js'
+import type { Cell, Column } from '../../src/core/column.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { backendId, type DeleteMask, type Generation, generation, partKey } from '../../src/core/generation.js'
 import type { Metric } from '../../src/core/metric.js'
 import type { IdValues, VectorBatch } from '../../src/core/vector-batch.js'
+import { arrowBatch } from './arrow-batch.js'
 
 export interface ScriptedFile {
   /** Its content never changes under this key. */
@@ -13,6 +14,8 @@ export interface ScriptedFile {
   /** float32[ids.length * dimension] */
   readonly vectors: Float32Array
   readonly deleted?: DeleteMask
+  /** Values of every column of the source, by column, then row. */
+  readonly cells?: readonly (readonly Cell[])[]
 }
 
 /** A source whose files, failures and races a test decides. Counts what is asked of it. */
@@ -22,6 +25,7 @@ export class ScriptedSource {
   readonly files = new Map<string, ScriptedFile>()
   readonly counts = { generation: 0, manifest: 0, pull: 0 }
   readonly pulled: string[] = []
+  columns: readonly Column[] = []
   readIdentity = 'scripted 1'
   batchRows = 1000
   /** Whether the manifest tells how many rows a file has. */
@@ -68,12 +72,11 @@ export class ScriptedSource {
           const rows = this.rowsKnown ? file.ids.length : null
           return { key: partKey(`${name} ${file.key}`), name, rows, bytes: null, deleted: file.deleted ?? null }
         })
-        const columns: readonly Column[] = []
         return {
           generation: wanted,
           parts,
           dimension: this.dimension,
-          columns,
+          columns: this.columns,
           vectorColumn: 'v',
           idColumn: 'id',
           readIdentity: this.readIdentity,
@@ -94,7 +97,7 @@ export class ScriptedSource {
         throw new GatewayError('LG_GENERATION_EXPIRED', `${part.name} has changed`)
       return file
     }
-    const { ids, vectors } = stillThere()
+    const { ids, vectors, cells } = stillThere()
     for (let from = 0, batch = 0; from < ids.length; from += this.batchRows, batch++) {
       await this.onBatch(part.name, batch, signal)
       signal.throwIfAborted()
@@ -106,7 +109,13 @@ export class ScriptedSource {
         vectors: vectors.slice(from * this.dimension, end * this.dimension),
         ordinals: Uint32Array.from({ length: end - from }, (_, i) => from + i),
         ids: ids.slice(from, end),
-        metadata: null,
+        metadata:
+          cells === undefined
+            ? null
+            : arrowBatch(
+                this.columns,
+                cells.map((column) => column.slice(from, end)),
+              ),
         skipped: { nullVector: 0, nullId: 0, badVector: 0 },
       }
     }

@@ -1,0 +1,124 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { seededRandom } from '../../src/core/clock.js'
+import { ask, bruteForce, fresh, idsAndDistances, never, openCache } from './open-cache.js'
+import { scratchDirectory } from './scratch-directory.js'
+import { randomFile, ScriptedSource } from './scripted-source.js'
+
+const random = seededRandom(23)
+const dimension = 64
+const vector = Float32Array.from({ length: dimension }, () => random())
+const mebibyte = 1024 * 1024
+
+/** About 1.8 MiB in memory a file. */
+function files(count: number): ScriptedSource {
+  const source = new ScriptedSource(dimension)
+  for (let i = 0; i < count; i++)
+    source.files.set(`f${i}`, randomFile('1', 5000, dimension, random, BigInt(i * 10_000)))
+  return source
+}
+
+test('law 11: a collection whose known rows pass the budget is refused before a pull, with the bytes it needs', async () => {
+  const { cache, pool } = await openCache({ memoryBytesMax: 4 * mebibyte })
+  const source = files(3)
+  const refused = ask(cache, source.collection(), vector)
+  await expect(refused).rejects.toMatchObject({ code: 'LG_OVER_BUDGET', field: 'cache.memory' })
+  const error: unknown = await refused.catch((reason: unknown) => reason)
+  const needed = Number(/needs about (\d+) bytes/.exec(String(error))![1])
+  expect(source.counts.pull).toBe(0)
+  const roomier = await openCache({ memoryBytesMax: needed + 2 * mebibyte })
+  expect(idsAndDistances(await ask(roomier.cache, source.collection(), vector))).toEqual(bruteForce(source, vector))
+  expect(pool.bytesCommitted).toBe(0)
+})
+
+test('law 11: a collection that turns out too large is refused, and what it took is free again', async () => {
+  const { cache, pool } = await openCache({ memoryBytesMax: 5 * mebibyte })
+  const source = files(4)
+  source.rowsKnown = false
+  const small = files(1)
+  await ask(cache, small.collection('small'), vector)
+  await expect(ask(cache, source.collection('large'), vector)).rejects.toMatchObject({ code: 'LG_OVER_BUDGET' })
+  expect(pool.bytesCommitted).toBeLessThanOrEqual(5 * mebibyte)
+  expect(cache.collectionStatistics(source.collection('large').ref).memoryBytes).toBe(0)
+  expect(idsAndDistances(await ask(cache, small.collection('small'), vector))).toEqual(bruteForce(small, vector))
+})
+
+test('law 11: the least recently used collection leaves; the sum never passes the budget; from disk it comes back', async () => {
+  const directory = await scratchDirectory()
+  const { cache, pool } = await openCache({ directory, memoryBytesMax: 7 * mebibyte })
+  const sources = ['one', 'two', 'three', 'four', 'five'].map((name) => {
+    const source = files(1)
+    return { name, source, collection: source.collection(name) }
+  })
+  const residents = (): string[] =>
+    sources
+      .filter(({ collection }) => cache.collectionStatistics(collection.ref).segmentsResident > 0)
+      .map(({ name }) => name)
+  for (const { source, collection } of sources.slice(0, 3)) {
+    expect(idsAndDistances(await ask(cache, collection, vector))).toEqual(bruteForce(source, vector))
+    await cache.settled()
+  }
+  expect(residents()).toEqual(['one', 'two', 'three'])
+  await ask(cache, sources[0]!.collection, vector)
+  for (let round = 0; round < 10; round++) {
+    const { source, collection } = sources[(round * 3 + 3) % 5]!
+    expect(idsAndDistances(await ask(cache, collection, vector))).toEqual(bruteForce(source, vector))
+    await cache.settled()
+    expect(pool.bytesCommitted).toBeLessThanOrEqual(7 * mebibyte)
+    expect(cache.statistics().memoryBytes).toBe(pool.bytesCommitted)
+    if (round === 0) expect(residents(), '"two" was used longest ago').toEqual(['one', 'three', 'four'])
+  }
+  for (const { source, collection } of sources) {
+    expect(source.counts.pull).toBe(1)
+    await cache.invalidate(collection.ref)
+  }
+  expect(pool.bytesFree, 'only what every arena reserves stays').toBeGreaterThan(6 * mebibyte)
+})
+
+test('a pinned version is never evicted: the other collection is refused instead', async () => {
+  const { cache } = await openCache({ memoryBytesMax: 5 * mebibyte })
+  const held = files(2)
+  const pinned = await cache.pin(held.collection('held'), fresh, { signal: never })
+  const other = files(2)
+  await expect(ask(cache, other.collection('other'), vector)).rejects.toMatchObject({ code: 'LG_OVER_BUDGET' })
+  pinned.release()
+  expect(idsAndDistances(await ask(cache, other.collection('other'), vector))).toEqual(bruteForce(other, vector))
+  expect(cache.collectionStatistics(held.collection('held').ref).evictions).toBeGreaterThan(0)
+})
+
+test('without a directory, an evicted collection is pulled again', async () => {
+  const { cache } = await openCache({ memoryBytesMax: 5 * mebibyte })
+  const [one, two] = [files(2), files(2)]
+  for (const source of [one, two, one]) {
+    const collection = source.collection(source === one ? 'one' : 'two')
+    expect(idsAndDistances(await ask(cache, collection, vector))).toEqual(bruteForce(source, vector))
+  }
+  expect(one.counts.pull).toBeGreaterThan(2)
+})
+
+test('law 11: segment files stay inside the disk budget, least recently used first to go', async () => {
+  const directory = await scratchDirectory()
+  const { cache } = await openCache({ directory, diskBytesMax: 5 * mebibyte })
+  const sources = ['one', 'two', 'three', 'four'].map((name) => {
+    const source = files(1)
+    return { source, collection: source.collection(name) }
+  })
+  for (const { collection } of sources) {
+    await ask(cache, collection, vector)
+    await cache.settled()
+    expect(cache.statistics().diskBytes).toBeLessThanOrEqual(5 * mebibyte)
+  }
+  expect(sources.map(({ collection }) => cache.collectionStatistics(collection.ref).diskBytes > 0)).toEqual([
+    false,
+    false,
+    true,
+    true,
+  ])
+  let segments = 0
+  for (const folder of await readdir(join(directory, 'collections')))
+    segments += (await readdir(join(directory, 'collections', folder))).filter((name) =>
+      name.endsWith('.segment'),
+    ).length
+  expect(segments).toBe(2)
+})
