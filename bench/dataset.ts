@@ -7,6 +7,7 @@ import { DuckDBInstance } from '@duckdb/node-api'
 import { type Random, seededRandom } from '#lakegate/core/clock.js'
 import type { Metric } from '#lakegate/core/metric.js'
 import { arrayElements } from './parquet-file.js'
+import { refusal } from './refusal.js'
 
 export interface Dataset {
   readonly name: string
@@ -51,7 +52,7 @@ export async function loadDataset(request: DatasetRequest): Promise<Dataset> {
     case 'sample':
       return await sample(request)
     default:
-      throw new Error(
+      throw refusal(
         `dataset: expected clustered, mnist784, minilm384 or sample (or --base F.f32), found ${request.name}`,
       )
   }
@@ -106,7 +107,7 @@ function assemble(
 
 function need(path: string): string {
   if (!existsSync(path))
-    throw new Error(`${path} is missing: name the directory that holds data/ and fixtures/ with --shared`)
+    throw refusal(`${path} is missing: name the directory that holds data/ and fixtures/ with --shared`)
   return path
 }
 
@@ -144,10 +145,10 @@ function fromFiles(request: DatasetRequest, basePath: string): Dataset {
   const { dimension } = request
   const base = readF32(need(basePath))
   if (base.length % dimension !== 0)
-    throw new Error(`${basePath}: ${base.length} numbers are no multiple of --dim ${dimension}`)
+    throw refusal(`${basePath}: ${base.length} numbers are no multiple of --dim ${dimension}`)
   const queries = request.queries === null ? base : readF32(need(request.queries))
   if (queries.length % dimension !== 0)
-    throw new Error(`${request.queries}: ${queries.length} numbers are no multiple of --dim ${dimension}`)
+    throw refusal(`${request.queries}: ${queries.length} numbers are no multiple of --dim ${dimension}`)
   return assemble(request, { name: basePath, metric: request.metric ?? 'l2', dimension, base, queries })
 }
 

@@ -13,6 +13,7 @@ import type { Query } from '#lakegate/federation/query.js'
 import { arrayAdapter } from './array-adapter.js'
 import { type Dataset, row } from './dataset.js'
 import { type Engine, type OpenEngine, timed } from './engine.js'
+import { refusal } from './refusal.js'
 
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
@@ -110,7 +111,7 @@ function contractOf(mode: string): { readonly recall: RecallContract; readonly c
   }
   const recall = Number(mode)
   if (!(recall > 0 && recall < 1))
-    throw new Error(`modes: expected exact, certified or a target below 1, found ${JSON.stringify(mode)}`)
+    throw refusal(`modes: expected exact, certified or a target below 1, found ${JSON.stringify(mode)}`)
   return { recall: { kind: 'target', recall }, claim: { kind: 'target', claimed: recall } }
 }
 

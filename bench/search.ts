@@ -5,6 +5,7 @@ import { openLakegate } from './lakegate.js'
 import { measure } from './measure.js'
 import { peerEngines } from './peers.js'
 import { bruteForce } from './recall.js'
+import { refusal } from './refusal.js'
 import { reportRow } from './report.js'
 import type { Suite } from './suites.js'
 
@@ -19,7 +20,7 @@ export const searchSuite: Suite = async (dataset, options, say) => {
     engines.push(...(await openLakegate(dataset, options)))
     for (const name of options.peers) {
       const open = available[name]
-      if (open === undefined) throw new Error(`peers: expected ${Object.keys(available).join(', ')}, found ${name}`)
+      if (open === undefined) throw refusal(`peers: expected ${Object.keys(available).join(', ')}, found ${name}`)
       say(`building ${name}`)
       try {
         engines.push(...(await open(dataset, options)))

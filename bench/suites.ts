@@ -6,6 +6,7 @@ import { coldSuite } from './cold.js'
 import { type Dataset, loadDataset } from './dataset.js'
 import { federationSuite } from './federation.js'
 import { filterSuite } from './filters.js'
+import { refusal } from './refusal.js'
 import { currentCommit, describeDataset, describeMachine, type Report, renderReport } from './report.js'
 import { searchSuite } from './search.js'
 
@@ -45,14 +46,14 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 function parseMetric(text: string | null): Metric | null {
   if (text === null) return null
   const metric = metrics.find((candidate) => candidate === text)
-  if (metric === undefined) throw new Error(`metric: expected one of ${metrics.join(', ')}, found ${text}`)
+  if (metric === undefined) throw refusal(`metric: expected one of ${metrics.join(', ')}, found ${text}`)
   return metric
 }
 
 /** Runs a suite, prints its table on stdout and progress on stderr, writes the report when asked. */
 export async function runBench(options: BenchOptions): Promise<void> {
   const suite = suiteTable[options.suite]
-  if (suite === undefined) throw new Error(`suite: expected one of ${suites.join(', ')}, found ${options.suite}`)
+  if (suite === undefined) throw refusal(`suite: expected one of ${suites.join(', ')}, found ${options.suite}`)
   const say = (line: string): void => {
     process.stderr.write(`${line}\n`)
   }

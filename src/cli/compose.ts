@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { pino } from 'pino'
 import type { BackendAdapter, OpenAdapter } from '../adapters/adapter.js'
-import { type AdapterKind, adapters } from '../adapters/registry.js'
+import { adapters, isAdapterKind } from '../adapters/registry.js'
 import { ArenaPool } from '../cache/arena.js'
 import { createVectorCache } from '../cache/create-vector-cache.js'
 import { type Random, systemClock } from '../core/clock.js'
@@ -14,6 +14,7 @@ import { createGateway, localDefault, localSource } from '../federation/create-g
 import type { Gateway, SourceConfig } from '../federation/gateway.js'
 import { openPool } from '../federation/pool.js'
 import { createServer } from '../server/app.js'
+import { startRvfTcp } from '../server/rvf-tcp.js'
 import type { Config } from './config.js'
 
 export interface Composed {
@@ -29,10 +30,8 @@ export interface Composed {
 /** Uniform in [0, 1), from the operating system: rotations must not be guessable (law 6). */
 const secretRandom: Random = () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48
 
-const isKind = (kind: string): kind is AdapterKind => Object.hasOwn(adapters, kind)
-
 async function openAdapter(config: SourceConfig): Promise<BackendAdapter> {
-  if (isKind(config.kind)) {
+  if (isAdapterKind(config.kind)) {
     const open: OpenAdapter = adapters[config.kind]
     return open(config, { clock: systemClock })
   }
@@ -106,17 +105,26 @@ export async function compose(
       log,
     })
     opened.push(() => server.close())
-    return { gateway, server, listen: () => listen(server, config), close }
+    const listen = async (): Promise<string> => {
+      const { host, port, rvfPort } = config.server
+      const url = await attemptListen(host, port, () => server.listen({ host, port }))
+      if (rvfPort === null) return url
+      const rules = { kMax: config.query.kMax, deadlineMs: config.query.deadlineMs }
+      const rvf = await attemptListen(host, rvfPort, () => startRvfTcp({ gateway, host, port: rvfPort, rules, log }))
+      opened.push(() => rvf.close(options.graceMs))
+      log.info(`RVF over TCP on ${host}:${rvf.port}`)
+      return url
+    }
+    return { gateway, server, listen, close }
   } catch (error) {
     await close()
     throw error
   }
 }
 
-async function listen(server: Composed['server'], config: Config): Promise<string> {
-  const { host, port } = config.server
+async function attemptListen<T>(host: string, port: number, start: () => Promise<T>): Promise<T> {
   try {
-    return await server.listen({ host, port })
+    return await start()
   } catch (error) {
     throw listenFailure(error, host, port)
   }

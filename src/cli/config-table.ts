@@ -201,18 +201,11 @@ export const sourceSettings: readonly SourceSetting[] = [
   sourceSetting('model', text, 'none', 'Name of the embedding model: collections of different models never merge.'),
   sourceSetting('columns', texts, 'all', 'Metadata columns to keep.'),
   sourceSetting(
-    'refresh_ms',
-    integer(100, 86_400_000),
-    'none',
-    'Check the source this often, milliseconds, besides the checks that queries make.',
-  ),
-  sourceSetting(
     'on_bad_row',
     oneOf('refuse', 'skip'),
     '"refuse"',
     'Rows with a wrong length, a null element, NaN or Inf: refuse the part by name and row, or skip and count.',
   ),
-  sourceSetting('pii_policy', text, 'none', 'Recorded in table.rulake.json.'),
 ]
 
 /** Sections and keys of the interface that this version does not have: refused by name, never ignored. */
@@ -230,5 +223,7 @@ export const laterKeys: Readonly<Record<string, string>> = {
   'server.tls_cert': 'TLS',
   'server.tls_key': 'TLS',
   'server.ui': 'the browser application',
+  'source.refresh_ms': 'checking sources in the background',
+  'source.pii_policy': 'a PII policy',
   'server.rvf_collection': 'RVF writes into the lake',
 }

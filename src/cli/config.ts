@@ -120,8 +120,11 @@ function readSection<S extends Readonly<Record<string, Setting<unknown>>>>(
 
 function readSource(path: string, given: Table, problems: Problems): SourceConfig {
   const known = sourceSettings.map((setting) => setting.key)
-  for (const key of Object.keys(given))
-    if (!known.includes(key)) problems.add(`${path}.${key}`, `unknown key${suggestion(key, known)}`)
+  for (const key of Object.keys(given)) {
+    const later = laterKeys[`source.${key}`]
+    if (later !== undefined) problems.add(`${path}.${key}`, `${later} is not supported yet; remove this key`)
+    else if (!known.includes(key)) problems.add(`${path}.${key}`, `unknown key${suggestion(key, known)}`)
+  }
   const values = new Map<string, unknown>()
   for (const setting of sourceSettings) {
     const value = given[setting.key]

@@ -47,7 +47,7 @@ function remote(url: string): Connection {
 }
 
 async function inProcess(flags: ConnectionFlags, paths: readonly string[]): Promise<Connection> {
-  const config = loadConfig(flags, paths)
+  const config = await loadConfig(flags, paths)
   const { compose } = await import('./compose.js')
   const composed = await compose(config, { logLevel: 'error', graceMs: 0 })
   return {

@@ -29,7 +29,7 @@ export const doctor = defineCommand({
   flags: { json: { type: 'boolean', about: 'Print the findings as JSON.' }, ...sourceFlags },
   positionals: { min: 0, max: Number.POSITIVE_INFINITY, expected: 'paths' },
   async run({ flags, positionals }) {
-    const config = loadConfig(flags, positionals)
+    const config = await loadConfig(flags, positionals)
     const findings = [
       checkNode(),
       checkSimd(),

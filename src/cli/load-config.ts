@@ -84,11 +84,11 @@ export function assertMayListen(config: Config): void {
 }
 
 /** The sources of the file, then those of the paths; the bundled sample when there are neither. */
-export function loadConfig(
+export async function loadConfig(
   flags: SourceFlags & ServerFlags,
   paths: readonly string[],
   environment: NodeJS.ProcessEnv = process.env,
-): Config {
+): Promise<Config> {
   readWhole('port', flags.port, 0, 65_535)
   readWhole('rvf-port', flags['rvf-port'], 0, 65_535)
   readWhole('workers', flags.workers, 0, 256)
@@ -101,7 +101,7 @@ export function loadConfig(
     ...(onBadRow === undefined ? {} : { on_bad_row: onBadRow }),
   }
   const wanted = paths.length === 0 && text === null ? [examplesPath] : paths
-  const named = sourcesOfPaths(wanted, options)
+  const named = await sourcesOfPaths(wanted, options)
   for (const source of named)
     if (config.sources.some((other) => other.name === source.name))
       throw misuse(`${source.uri}: ${flags.config} already has a source named ${JSON.stringify(source.name)}`)

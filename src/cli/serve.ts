@@ -27,7 +27,7 @@ SIGTERM or SIGINT: no new connections, requests under way are finished (at most 
   },
   positionals: { min: 0, max: Number.POSITIVE_INFINITY, expected: 'paths' },
   async run({ flags, positionals }) {
-    const config = loadConfig(flags, positionals)
+    const config = await loadConfig(flags, positionals)
     assertMayListen(config)
     const composed = await compose(config, { logLevel: readLogLevel(flags['log-level']), graceMs })
     const stopped = stopSignal()

@@ -1,8 +1,9 @@
 /** Paths on the command line become sources: the kind is detected, the name is the file's or directory's. */
-import { type Dirent, existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, extname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { GatewayError } from '../core/errors.js'
+import { detectKind } from '../adapters/registry.js'
+import { toGatewayError } from '../core/errors.js'
 import type { SourceConfig } from '../federation/gateway.js'
 import { misuse } from './command.js'
 
@@ -15,36 +16,6 @@ const isGlob = (path: string): boolean => /[*?[{]/.test(path) && !existsSync(pat
 export const namesFiles = (argument: string): boolean =>
   existsSync(argument) || (isGlob(argument) && !/^[^/]+\/\*$/.test(argument))
 
-const later = (path: string, what: string): GatewayError =>
-  new GatewayError(
-    'LG_UNSUPPORTED',
-    `${path}: ${what} is not supported yet; expected a .parquet file, or a directory or glob of them`,
-  )
-
-function detectKind(path: string): 'parquet' {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path) && !path.startsWith('file:')) throw later(path, 'a remote path')
-  if (isGlob(path)) return 'parquet'
-  if (!existsSync(path)) throw misuse(`${path}: no such file or directory`)
-  if (statSync(path).isFile()) {
-    const extension = extname(path).toLowerCase()
-    if (extension === '.parquet' || extension === '.parq' || extension === '.pq') return 'parquet'
-    if (extension === '.rvf') throw later(path, 'an .rvf file')
-    throw misuse(`${path}: expected a .parquet file, or a directory or glob of them`)
-  }
-  const table = detectTable(path, readdirSync(path, { withFileTypes: true }))
-  if (table !== null) throw later(path, table)
-  return 'parquet'
-}
-
-function detectTable(path: string, entries: readonly Dirent[]): string | null {
-  const has = (name: string): boolean => entries.some((entry) => entry.isDirectory() && entry.name === name)
-  if (has('_delta_log')) return 'a Delta table'
-  if (has('_versions')) return 'a Lance table'
-  if (has('metadata') && readdirSync(resolve(path, 'metadata')).some((name) => name.endsWith('.metadata.json')))
-    return 'an Iceberg table'
-  return null
-}
-
 /** `./data/articles.parquet` is articles, `./data/*.parquet` and `./data/` are data. */
 function nameOf(path: string): string {
   let named = path
@@ -55,22 +26,32 @@ function nameOf(path: string): string {
   return name === '' ? 'root' : name
 }
 
+async function kindOf(path: string): Promise<string> {
+  try {
+    return await detectKind(path)
+  } catch (error) {
+    throw misuse(toGatewayError(error).message) // a source that went away may come back; an argument is just wrong
+  }
+}
+
 /**
  * One source a path, in order; a second one of the same name gets a suffix -2.
  * @param options what every one of them gets, e.g. a metric
- * Throws LG_INVALID_REQUEST (no such path, not a table), LG_UNSUPPORTED.
+ * Throws LG_INVALID_REQUEST: no such path, not a table, of a kind that is not supported.
  */
-export function sourcesOfPaths(
+export async function sourcesOfPaths(
   paths: readonly string[],
   options: Readonly<Record<string, unknown>> = {},
-): SourceConfig[] {
+): Promise<SourceConfig[]> {
   const taken = new Set<string>()
-  return paths.map((path) => {
-    const kind = detectKind(path)
+  const sources: SourceConfig[] = []
+  for (const path of paths) {
+    const kind = await kindOf(path)
     const wanted = nameOf(path)
     let name = wanted
     for (let i = 2; taken.has(name); i++) name = `${wanted}-${i}`
     taken.add(name)
-    return { name, kind, uri: path, options }
-  })
+    sources.push({ name, kind, uri: path, options })
+  }
+  return sources
 }

@@ -1,4 +1,4 @@
-import type { BackendId, CollectionRef } from './generation.js'
+import type { BackendId } from './generation.js'
 import { compareIds, compareUtf8, type RowId } from './id.js'
 
 /** One row of an answer. */
@@ -24,6 +24,3 @@ export function compareHits(a: Hit, b: Hit): number {
     a.row - b.row
   )
 }
-
-export const sameCollection = (a: CollectionRef, b: CollectionRef): boolean =>
-  a.backend === b.backend && a.collection === b.collection

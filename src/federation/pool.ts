@@ -160,7 +160,9 @@ class WorkerPool implements KernelExecutor {
 
   async close(): Promise<void> {
     this.#slots.close()
-    await this.#threads?.destroy()
+    await this.#roundTrip.catch(() => undefined) // threads that cannot start have nothing to finish
+    // Tasks are short, so they are let finish: destroy() would make their late replies an error event that nobody awaits.
+    await this.#threads?.close()
   }
 }
 

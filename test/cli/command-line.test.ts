@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeGeneratedParquet } from '../generated-parquet.js'
-import { type LakegateProcess, startLakegate } from '../lakegate-process.js'
+import { type LakegateProcess, post, startLakegate } from '../lakegate-process.js'
 import { runLakegate } from './run-lakegate.js'
 
 const version = (
@@ -63,7 +63,7 @@ describe('help and mistakes', () => {
     [['query', 'a/b'], 'lakegate: expected one of --vector and --row; see lakegate query --help'],
     [['lake', 'init'], 'lakegate: lake: not supported yet; see lakegate --help'],
     [['serve', '--port', '70000'], 'lakegate: --port: expected a whole number from 0 to 65535, found "70000"'],
-    [['serve', 'missing.parquet'], 'lakegate: missing.parquet: no such file or directory'],
+    [['serve', 'missing.parquet'], 'lakegate: missing.parquet: there is no such file or directory'],
     [['serve', '--config', 'missing.toml'], 'lakegate: --config missing.toml: cannot be read (ENOENT)'],
   ])('%j: one line, exit 2', async (args, message) => {
     expect(await refusal(args)).toBe(message)
@@ -97,14 +97,10 @@ describe('serve', () => {
   })
 
   test('answers a row query', async () => {
-    const response = await fetch(`${server.url}/v1/query`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ row: { collection: 'rows/rows', id: 5 }, k: 2 }),
-    })
-    const body = (await response.json()) as { results: { id: number; distance: number }[] }
-    expect(response.status).toBe(200)
-    expect(body.results[0]).toMatchObject({ id: 5, distance: 0 })
+    const query = { row: { collection: 'rows/rows', id: 5 }, k: 2 }
+    const { status, body } = await post(`${server.url}/v1/query`, query)
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ results: [{ id: 5, distance: 0 }, {}], receipt: { complete: true } })
   })
 
   test('a port in use is one line, exit 2', async () => {

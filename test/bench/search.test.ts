@@ -1,0 +1,100 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { runLakegate } from '../cli/run-lakegate.js'
+
+let directory: string
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'lakegate-bench-test-'))
+})
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+const small = ['--n', '2000', '--query-count', '10', '--seconds', '1']
+
+async function report(
+  args: readonly string[],
+): Promise<{ rows: { [key: string]: unknown }[]; [key: string]: unknown }> {
+  const path = join(directory, 'report.json')
+  const { code, stderr } = await runLakegate(['bench', ...args, '--json', path])
+  expect(code, stderr).toBe(0)
+  return JSON.parse(readFileSync(path, 'utf8')) as never
+}
+
+test('bench search: the report has every field of the interface, and exact means recall 1', async () => {
+  const found = await report(['search', ...small, '--dim', '32', '--modes', 'exact,certified,0.9', '--peers', 'duckdb'])
+  expect(Object.keys(found)).toEqual(['machine', 'commit', 'seed', 'dataset', 'rows', 'not_run'])
+  expect(found.dataset).toEqual({ name: 'clustered', n: 2000, dim: 32, metric: 'l2', queries: 10, k: 10 })
+  expect(found.rows.map((row) => `${row.engine} ${row.mode}`)).toEqual([
+    'lakegate exact',
+    'lakegate certified',
+    'lakegate 0.9',
+    'duckdb array_distance',
+  ])
+  for (const row of found.rows)
+    expect(Object.keys(row).sort()).toEqual(
+      [
+        ...[
+          'engine',
+          'mode',
+          'threads',
+          'recall_at_k',
+          'qps',
+          'p50_us',
+          'p95_us',
+          'p99_us',
+          'build_ms',
+          'first_query_ms',
+        ],
+        ...['bytes_per_vector', 'certificate'],
+      ].sort(),
+    )
+  expect(found.rows[0]).toMatchObject({
+    recall_at_k: 1,
+    certificate: { kind: 'proven', claimed: 0, violations: 0, queries: 10 },
+  })
+  expect(found.rows[3]).toMatchObject({ recall_at_k: 1, certificate: null })
+})
+
+test('bench search reads raw f32 files', async () => {
+  const values = Float32Array.from({ length: 500 * 7 }, (_, i) => Math.sin(i * i))
+  writeFileSync(join(directory, 'base.f32'), new Uint8Array(values.buffer))
+  const found = await report([
+    'search',
+    '--base',
+    join(directory, 'base.f32'),
+    '--dim',
+    '7',
+    '--metric',
+    'cosine',
+    ...small,
+  ])
+  expect(found.dataset).toMatchObject({ n: 500, dim: 7, metric: 'cosine', queries: 10 })
+  expect(found.rows[0]).toMatchObject({ engine: 'lakegate', mode: 'exact', recall_at_k: 1 })
+})
+
+test('bench filters and federation run', async () => {
+  const filters = await report(['filters', ...small, '--dim', '16'])
+  expect(filters.rows.map((row) => [row.mode, row.recall_at_k])).toEqual([
+    ['exact, no filter', 1],
+    ['exact, filter 1 %', 1],
+    ['exact, filter 10 %', 1],
+    ['exact, filter 50 %', 1],
+  ])
+  const federation = await report(['federation', ...small, '--dim', '16'])
+  expect(federation.rows).toHaveLength(8)
+})
+
+test('what is not known is one line', async () => {
+  for (const args of [
+    ['sort'],
+    ['search', '--dataset', 'glove'],
+    ['search', ...small, '--peers', 'faiss'],
+    ['search', '--modes', 'fast', ...small],
+  ]) {
+    const { code, stderr } = await runLakegate(['bench', ...args])
+    expect(code).toBe(2)
+    expect(stderr.trim().split('\n').at(-1)).toMatch(/^lakegate: .*expected .*, found /)
+    expect(stderr).not.toMatch(/^\s+at /m)
+  }
+})
