@@ -140,17 +140,25 @@ async function walk(
   const [segment, ...rest] = pattern ?? ['**']
   if (segment === '**' && pattern !== null && rest.length > 0) await walk(directory, rest, visited, signal, visit)
   const matches = segment === '**' ? null : globExpression(segment ?? '')
-  for (const entry of entries) {
-    if (isIgnored(entry.name) || (matches !== null && !matches.test(entry.name))) continue
-    const path = join(directory, entry.name)
-    const stats = await statEntry(path, entry)
-    if (stats === null) continue
-    if (stats.isDirectory()) {
-      if (segment === '**') await walk(path, pattern, visited, signal, visit)
-      else if (rest.length > 0) await walk(path, rest, visited, signal, visit)
-    } else if (stats.isFile() && rest.length === 0 && /\.(parquet|parq|pq)$/i.test(entry.name)) visit(path, stats)
+  const wanted = entries.filter(({ name }) => !isIgnored(name) && (matches === null || matches.test(name)))
+  for (let start = 0; start < wanted.length; start += statsAtOnce) {
+    signal.throwIfAborted()
+    const slice = wanted.slice(start, start + statsAtOnce)
+    const stats = await Promise.all(slice.map((entry) => statEntry(join(directory, entry.name), entry)))
+    for (const [index, entry] of slice.entries()) {
+      const path = join(directory, entry.name)
+      const found = stats[index]
+      if (found?.isDirectory()) {
+        if (segment === '**') await walk(path, pattern, visited, signal, visit)
+        else if (rest.length > 0) await walk(path, rest, visited, signal, visit)
+      } else if (found?.isFile() && rest.length === 0 && isParquetName(entry.name)) visit(path, found)
+    }
   }
 }
+
+const statsAtOnce = 256
+
+const isParquetName = (name: string): boolean => /\.(parquet|parq|pq)$/i.test(name)
 
 /** Writers keep markers, logs and unfinished files under such names; `_key=value` is a partition. */
 const isIgnored = (name: string): boolean => name.startsWith('.') || (name.startsWith('_') && !name.includes('='))
@@ -166,7 +174,7 @@ async function readDirectory(directory: string): Promise<Dirent[]> {
 
 /** Null for an entry that is of no interest or was deleted since its directory was read; a dangling link is an error. */
 async function statEntry(path: string, entry: Dirent): Promise<BigIntStats | null> {
-  if (!entry.isDirectory() && !entry.isSymbolicLink() && !/\.(parquet|parq|pq)$/i.test(entry.name)) return null
+  if (!entry.isDirectory() && !entry.isSymbolicLink() && !isParquetName(entry.name)) return null
   const stats = await statOrNull(path)
   if (stats !== null) return stats
   const link = await lstat(path).catch(() => null)
