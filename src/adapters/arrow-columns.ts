@@ -46,6 +46,8 @@ interface ColumnBuilder {
   append(vector: DuckDBVector, rows: Uint32Array): void
   /** Adds one value, as src/core/column.ts writes it; json as its text. */
   push(cell: Cell): void
+  /** Bytes of values without a fixed width, so far. */
+  bytes(): number
   /** Everything collected; the builder is not used afterwards. */
   finish(): Data
 }
@@ -58,6 +60,8 @@ export interface NamedType {
 /** Builds record batches of these columns. */
 export interface BatchBuilder {
   readonly columns: readonly ColumnBuilder[]
+  /** Bytes of values without a fixed width, so far. */
+  bytes(): number
   finish(count: number): RecordBatch
 }
 
@@ -65,6 +69,7 @@ export function buildBatch(columns: readonly NamedType[]): BatchBuilder {
   const builders = columns.map(({ name, type }) => columnBuilder(type, name))
   return {
     columns: builders,
+    bytes: () => builders.reduce((sum, builder) => sum + builder.bytes(), 0),
     finish(count) {
       const children = builders.map((builder) => builder.finish())
       const fields = children.map((child, index) => new Field(columns[index]!.name, child.type, true))
@@ -232,6 +237,7 @@ function fixedBuilder<A extends Int32Array | Float64Array | BigInt64Array | BigU
       bits.push(cell !== null)
       length++
     },
+    bytes: () => 0,
     finish() {
       const data = values.subarray(0, length * words)
       // Arrow's JavaScript reads decimals as 32-bit words.
@@ -261,6 +267,7 @@ function boolBuilder(): ColumnBuilder {
       values.push(cell === true)
       bits.push(cell !== null)
     },
+    bytes: () => 0,
     finish() {
       const { length, nullBitmap } = values.finish()
       // A bitmap without zeros is left out above, but values need theirs.
@@ -307,6 +314,7 @@ function bytesBuilder(type: Utf8 | Binary, convert: ((bytes: Uint8Array) => Uint
       if (cell === null || cell instanceof Uint8Array) push(cell)
       else push(encoder.encode(typeof cell === 'string' ? cell : String(cell)))
     },
+    bytes: () => end,
     finish() {
       const valueOffsets = offsets.subarray(0, length + 1)
       return makeData({ type, ...bits.finish(), valueOffsets, data: data.subarray(0, end) } as Parameters<
@@ -355,6 +363,7 @@ function listBuilder(element: ColumnBuilder): ColumnBuilder {
       for (const child of cells) element.push(child)
       close(cell !== null, cells.length)
     },
+    bytes: () => 8 * end + element.bytes(),
     finish() {
       const child = element.finish()
       const type = new List(new Field('item', child.type, true))

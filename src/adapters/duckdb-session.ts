@@ -77,12 +77,18 @@ export async function* streamChunks(sql: string, { signal }: CallOptions): Async
   try {
     const result = await connection.stream(sql)
     signal.throwIfAborted()
-    pending = result.fetchChunk()
+    const fetchNext = () => {
+      const next = result.fetchChunk()
+      // It may fail while the consumer is busy; the failure is met when the consumer comes back.
+      next.catch(() => undefined)
+      return next
+    }
+    pending = fetchNext()
     for (;;) {
       const chunk = await pending
       signal.throwIfAborted()
       if (chunk === null || chunk.rowCount === 0) return
-      pending = result.fetchChunk()
+      pending = fetchNext()
       yield chunk
       signal.throwIfAborted()
     }

@@ -25,7 +25,7 @@ export interface FilePull {
 
 /** DuckDB's largest chunk. */
 const chunkRowsMax = 2048
-/** Vectors of a batch, before it is handed on. */
+/** A batch is handed on when its vectors, or its metadata of no fixed width, are this large. */
 const batchBytes = 8 * 1024 * 1024
 const batchRowsMax = 16_384
 
@@ -58,7 +58,7 @@ async function* readBatches(pull: FilePull, signal: AbortSignal): AsyncGenerator
     if (rowsRead + chunk.rowCount > footer.rows) throw wrongCount(file, footer, rowsRead + chunk.rowCount)
     appendChunk(batch, chunk, rowsRead, encoding, pull)
     rowsRead += chunk.rowCount
-    if (rowsRead < footer.rows && batch.capacity - batch.count < chunkRowsMax) {
+    if (rowsRead < footer.rows && isFull(batch)) {
       yield finishBatch(batch, file)
       batch = startBatch(layout, dimension, footer.rows - rowsRead)
     }
@@ -114,6 +114,10 @@ function startBatch(layout: Layout, dimension: number, rowsLeft: number): OpenBa
     count: 0,
   }
 }
+
+/** Whether another chunk may not fit. */
+const isFull = ({ capacity, count, metadata }: OpenBatch): boolean =>
+  capacity - count < chunkRowsMax || (metadata !== null && metadata.bytes() >= batchBytes)
 
 function appendChunk(
   batch: OpenBatch,
@@ -175,12 +179,12 @@ function appendIds(batch: OpenBatch, chunk: DuckDBDataChunk, rows: Uint32Array):
 /** The filled part of an open batch; short ones are copied, so that they do not hold the room they did not need. */
 function finishBatch(batch: OpenBatch, file: ParquetFile): VectorBatch {
   const { count, dimension, skipped } = batch
-  const isFull = count === batch.capacity
-  const ordinals = isFull ? batch.ordinals : batch.ordinals.slice(0, count)
+  const fits = count === batch.capacity
+  const ordinals = fits ? batch.ordinals : batch.ordinals.slice(0, count)
   return {
     count,
     dimension,
-    vectors: isFull ? batch.vectors : batch.vectors.slice(0, count * dimension),
+    vectors: fits ? batch.vectors : batch.vectors.slice(0, count * dimension),
     ordinals,
     ids: finishIds(batch.ids, ordinals, file),
     metadata: batch.metadata === null ? null : batch.metadata.finish(count),

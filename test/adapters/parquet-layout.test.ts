@@ -241,3 +241,14 @@ function plain(cell: unknown): unknown {
   if (typeof cell === 'object' && cell !== null && Symbol.iterator in cell) return [...(cell as Iterable<unknown>)]
   return cell
 }
+
+it('long texts make batches shorter', async () => {
+  const adapter = await source([`SELECT i AS id, ${vector}, repeat('x', 4000) AS body FROM range(16000) t(i)`])
+  const manifest = await currentManifest(adapter)
+  const { name } = (await adapter.listCollections({ signal: never() }))[0]!
+  const counts: number[] = []
+  const request = { collection: name, manifest, part: manifest.parts[0]! }
+  for await (const { count } of adapter.pullVectors(request, { signal: never() })) counts.push(count)
+  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(16000)
+  expect(Math.max(...counts)).toBeLessThan(5000)
+})
