@@ -3,6 +3,7 @@ import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
 import { summarizeBlock } from './block.js'
+import { padDimension } from './codebook.js'
 import type { ScanJob } from './executor.js'
 import { chunkRows, dimensionMax, kMax, stageBits, stageExact } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
@@ -79,7 +80,7 @@ const tailPoints = new Map<string, number>()
 function tailPoint(contract: RecallContract, k: number, dimension: number): number {
   const probability =
     contract.kind === 'certified' ? contract.missProbability / k : contract.kind === 'target' ? 1 - contract.recall : 0
-  const padded = Math.ceil(dimension / 16) * 16
+  const padded = padDimension(dimension)
   const key = `${padded} ${probability}`
   const known = tailPoints.get(key)
   if (known !== undefined) return known

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
 import type { EncodeJob, KernelExecutor, ScanJob, ScanReply } from '../cache/executor.js'
+import { groupRows } from '../cache/kernel/layout.js'
 import { type Hits, hitsThreshold, mergeHits, noHits, runEncode, runScan, type ScanRange } from '../cache/kernel.js'
 import { planScan, type ScanPlan } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
@@ -14,6 +15,8 @@ const unitMs = 2
 const shareMs = 1
 /** First guess of kernel throughput, corrected by every scan. */
 const bytesPerMsGuess = 4_000_000
+/** Coordinates that are encoded in a millisecond, about: it only sizes units of work. */
+const coordinatesPerMs = { codes: 100_000, norms: 2_000_000 }
 const pingCount = 15
 
 interface CallOptions {
@@ -60,16 +63,21 @@ class WorkerPool implements KernelExecutor {
 
   async encode(job: EncodeJob, options: CallOptions): Promise<void> {
     const { memory } = job.arena
-    const { rows, paddedDimension } = summarizeBlock(memory, job.block)
-    // About 100 million coordinates a second are encoded.
-    const step = Math.max(1, Math.round((unitMs * 100_000) / paddedDimension / 32)) * 32
+    const { rows, paddedDimension, quantized } = summarizeBlock(memory, job.block)
+    const rowsPerMs = coordinatesPerMs[quantized ? 'codes' : 'norms'] / paddedDimension
+    const work = { block: job.block, codebook: job.codebook }
+    if (rows / rowsPerMs <= this.#inlineMsMax) {
+      options.signal.throwIfAborted()
+      finishBlock(memory, job.block, [runEncode(memory, 0, { ...work, from: 0, to: rows })])
+      return
+    }
+    const step = Math.max(1, Math.round((unitMs * rowsPerMs) / groupRows)) * groupRows
     const ranges: { from: number; to: number }[] = []
     for (let from = 0; from < rows; from += step) ranges.push({ from, to: Math.min(rows, from + step) })
     const maxima: Float64Array[] = []
     await this.#runUnits(ranges, this.workers, options, async (range, slot) => {
-      const work = { block: job.block, codebook: job.codebook, ...range }
-      if (slot === 0) maxima.push(runEncode(memory, slot, work))
-      else maxima.push((await this.#dispatch({ kind: 'encode', arena: job.arena, slot, work })).maxima)
+      const task = { kind: 'encode', arena: job.arena, slot, work: { ...work, ...range } } as const
+      maxima.push(slot === 0 ? runEncode(memory, slot, task.work) : (await this.#dispatch(task)).maxima)
     })
     finishBlock(memory, job.block, maxima)
   }

@@ -7,7 +7,7 @@ import { openPool } from '../../src/federation/pool.js'
 import { bruteForce, search, storeCollection } from '../cache/collection-fixture.js'
 
 /** Collections drawn; each is asked several queries. Raise it for a long run. */
-const runs = Number(process.env.LAKEGATE_PROPERTY_RUNS ?? 250)
+const runs = Number(process.env.LAKEGATE_PROPERTY_RUNS ?? 300)
 const queriesEach = 12
 const firstSeed = Number(process.env.LAKEGATE_PROPERTY_SEED ?? 1)
 
@@ -90,13 +90,13 @@ function drawQuery(vectors: Float32Array, dimension: number, random: Random, fil
   return query.map((value) => (Number.isFinite(value) ? value : 0))
 }
 
-test('law 6: exact scans equal brute force in float64, to the bit', async () => {
+test('law 6: exact scans, and certified ones at 1e-12, equal brute force in float64, to the bit', async () => {
   for (let run = 0; run < runs; run++) {
     const seed = firstSeed + run
     const random = seededRandom(seed)
     const metric: Metric = pick(random, metrics)
     const dimension = logUniform(random, 1, 2048)
-    const rows = logUniform(random, 1, Math.min(20_000, 4_000_000 / dimension)) - (random() < 0.05 ? 1 : 0)
+    const rows = logUniform(random, 1, Math.min(50_000, 5_000_000 / dimension)) - (random() < 0.05 ? 1 : 0)
     const name = pick(random, Object.keys(fills))
     const fill = fills[name]!
     const vectors = new Float32Array(rows * dimension)
@@ -129,6 +129,9 @@ test('law 6: exact scans equal brute force in float64, to the bit', async () => 
       const setup = JSON.stringify({ seed, i, metric, dimension, rows, name, quantized, blockRows, k, selectivity })
       // toEqual on each of thousands of hits is slow; it only words the failure.
       if (JSON.stringify(found) !== JSON.stringify(expected)) expect(found, setup).toEqual(expected)
+      const contract = { kind: 'certified', missProbability: 1e-12 } as const
+      const certified = await search(executor, stored, { ...request, contract })
+      if (JSON.stringify(certified) !== JSON.stringify(expected)) expect(certified, setup).toEqual(expected)
       for (const bitmap of bitmaps) bitmap.free()
     }
     stored.free()
