@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { setTimeout } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { BackendAdapter, OpenAdapter } from '../adapters/adapter.js'
 import { adapters, isAdapterKind } from '../adapters/registry.js'
@@ -79,7 +80,11 @@ export async function compose(
       random: secretRandom,
       log,
     })
-    opened.push(() => cache.close())
+    opened.push(async () => {
+      // Segments that reach the disk now need not be pulled after a restart.
+      await Promise.race([cache.settled(), setTimeout(options.graceMs, undefined, { ref: false })])
+      await cache.close()
+    })
     const gateway = createGateway({
       cache,
       openAdapter,
