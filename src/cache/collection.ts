@@ -9,7 +9,6 @@ import {
   formatCollection,
   type Generation,
 } from '../core/generation.js'
-import { blockBytes, quantizedRowsMin } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { KernelExecutor } from './executor.js'
@@ -18,8 +17,9 @@ import { pinVersion } from './pinned-version.js'
 import { PrimingProgress } from './priming-progress.js'
 import { fromRecord, toRecord } from './recall.js'
 import { deletedRows } from './search.js'
-import { Pins, type Segment, segmentRowsMax } from './segment.js'
-import { FreshFlight, waitFor } from './single-flight.js'
+import { estimateBytes, Pins } from './segment.js'
+import { waitFor } from './single-flight.js'
+import { SourceWatch } from './source-watch.js'
 import type { CollectionFiles } from './store.js'
 import type {
   CachedCollection,
@@ -29,7 +29,7 @@ import type {
   HeldGeneration,
   PinnedVersion,
 } from './vector-cache.js'
-import { type CachedPart, Sightings, type Version } from './versions.js'
+import { type CachedPart, drop, hold, isResident, Sightings, sameContent, type Version } from './versions.js'
 
 /** Versions kept for `as_of` besides the current one. */
 const versionsMax = 8
@@ -50,32 +50,22 @@ export interface CollectionOptions {
   readonly lifetime: AbortSignal
 }
 
-/** What a check of the source said last. */
-interface Observation {
-  readonly generation: Generation
-  /** When the check began: the source was at least this new. */
-  readonly atMs: number
-}
-
 /** One collection's versions, and the only place that changes them. */
 export class Collection {
   readonly #options: CollectionOptions
-  readonly #check: FreshFlight<Generation>
+  readonly #watch: SourceWatch
   /** Builds and reads run one after another, so that none does another's work twice. */
   readonly #jobs = new Map<string, Promise<Version>>()
   #jobTail: Promise<unknown> = Promise.resolve()
   #source: CachedCollection
   #loaded: Promise<void> | null = null
   #parts: Parts
-  #sightings = new Sightings([])
-  #observed: Observation | null = null
   #current: Version | null = null
   /** The current one and older ones, newest first. */
   #versions: Version[] = []
-  /** Rises with every invalidation: what a job began before is not adopted. */
-  #epoch = 0
   #progress: PrimingProgress | null = null
-  #lastError: CollectionStatistics['lastError'] = null
+  /** Null once the source answered again. */
+  #failure: { readonly error: GatewayError; readonly atMs: number } | null = null
   readonly #counts = {
     hits: 0,
     misses: 0,
@@ -92,7 +82,7 @@ export class Collection {
     this.#source = source
     this.#options = options
     this.#parts = this.#createParts()
-    this.#check = new FreshFlight(() => this.#observe())
+    this.#watch = new SourceWatch(() => this.#ask(), options.clock)
   }
 
   async pin(source: CachedCollection, wanted: VersionWanted, signal: AbortSignal): Promise<PinnedVersion> {
@@ -100,19 +90,17 @@ export class Collection {
     await waitFor(this.#load(), signal)
     const ready = this.#current !== null && isResident(this.#current) ? this.#current : null
     let version = await this.#choose(wanted, signal)
-    let hit = version === ready
-    // Between its arrival in memory and this caller's turn, a version may lose a segment to another collection.
+    const hit = version === ready
+    // Between its coming into memory and this caller's turn a version may lose a segment to another collection, or go.
     for (let attempt = 1; !isResident(version); attempt++) {
       if (attempt > pullAttemptsMax)
         throw new GatewayError('LG_OVERLOADED', `${this.#name}: other collections need the memory at the same time`, {
           retryAfterMs: 100,
         })
-      hit = false
-      const wantedVersion = version
-      version = await waitFor(
-        this.#job(`read ${version.generation}`, () => this.#bringBack(wantedVersion)),
-        signal,
-      )
+      const missing = version
+      version = this.#versions.includes(missing)
+        ? await waitFor(this.#reported(this.#job(`read ${missing.generation}`, () => this.#bringBack(missing))), signal)
+        : await this.#choose(wanted, signal)
     }
     if (hit) this.#counts.hits++
     else this.#counts.misses++
@@ -142,20 +130,25 @@ export class Collection {
 
   async invalidate(): Promise<void> {
     await this.#load()
-    this.#epoch++
     this.#counts.invalidations++
-    for (const version of this.#versions.splice(0)) drop(version)
-    this.#current = null
-    this.#observed = null
-    this.#parts.retire()
+    this.#watch.forget()
+    this.#leave()
     this.#parts = this.#createParts()
     await this.#options.files.remove()
     this.#options.emit({ kind: 'invalidated', ref: this.#options.ref })
   }
 
-  /** Leaves memory; the cache is closing. */
-  close(): void {
-    for (const version of this.#versions.splice(0)) drop(version)
+  /** Waits for the jobs that the end of the cache's lifetime stops, then leaves memory. */
+  async close(): Promise<void> {
+    await this.#jobTail
+    this.#leave()
+  }
+
+  #leave(): void {
+    const versions = this.#versions
+    this.#versions = []
+    this.#current = null
+    for (const version of versions) drop(version)
     this.#parts.retire()
   }
 
@@ -164,7 +157,7 @@ export class Collection {
   }
 
   history(): readonly HeldGeneration[] {
-    return this.#sightings
+    return this.#watch.sightings
       .list()
       .flatMap(({ generation, firstSeenMs, lastSeenMs, summary }) =>
         summary === null
@@ -195,7 +188,7 @@ export class Collection {
       state: this.#state(),
       generation: version?.generation ?? null,
       witness: version?.witness ?? null,
-      checkedAtMs: this.#observed?.atMs ?? null,
+      checkedAtMs: this.#watch.observed?.atMs ?? null,
       dimension: version?.dimension ?? null,
       columns: version?.columns ?? [],
       idColumn: version?.idColumn ?? null,
@@ -207,7 +200,10 @@ export class Collection {
       diskBytes: this.#options.files.bytes,
       skipped,
       ...this.#counts,
-      lastError: this.#lastError,
+      lastError:
+        this.#failure === null
+          ? null
+          : { code: this.#failure.error.code, message: this.#failure.error.message, atMs: this.#failure.atMs },
     }
   }
 
@@ -217,7 +213,7 @@ export class Collection {
 
   #state(): CollectionState {
     if (this.#progress !== null) return this.#current === null ? 'priming' : 'refreshing'
-    if (this.#lastError !== null) return 'failed'
+    if (this.#failure !== null) return 'failed'
     return this.#current === null ? 'cold' : 'ready'
   }
 
@@ -250,7 +246,7 @@ export class Collection {
         formatCollection(this.#options.ref),
         this.#source.adapter.configuration ?? null,
       )
-      this.#sightings = new Sightings(recalled.sightings)
+      this.#watch.recall(new Sightings(recalled.sightings))
       this.#versions = [...recalled.versions]
       for (const version of this.#versions) hold(version)
       this.#current = this.#versions[0] ?? null
@@ -263,8 +259,8 @@ export class Collection {
       case 'current': {
         const { consistency } = wanted
         if (consistency.kind === 'frozen' && this.#current !== null) return this.#current
-        if (consistency.kind === 'ttl' && this.#observed !== null) {
-          const { generation, atMs } = this.#observed
+        if (consistency.kind === 'ttl' && this.#watch.observed !== null) {
+          const { generation, atMs } = this.#watch.observed
           if (this.#options.clock.now() - atMs <= consistency.ttlMs) return waitFor(this.#version(generation), signal)
         }
         return waitFor(this.#checkedVersion(), signal)
@@ -276,10 +272,10 @@ export class Collection {
         )
       case 'time': {
         const named = `time ${new Date(wanted.atMs).toISOString()}`
-        const newest = this.#sightings.newest
+        const newest = this.#watch.sightings.newest
         const maybeStillThere = newest === null || wanted.atMs > newest.lastSeenMs
-        if (maybeStillThere && wanted.atMs <= this.#options.clock.now()) await waitFor(this.#check.join(), signal)
-        const generation = this.#sightings.at(wanted.atMs)
+        if (maybeStillThere && wanted.atMs <= this.#options.clock.now()) await waitFor(this.#watch.check(), signal)
+        const generation = this.#watch.sightings.at(wanted.atMs)
         if (generation === null) throw this.#expired(named)
         return waitFor(this.#older(generation, named), signal)
       }
@@ -288,20 +284,15 @@ export class Collection {
 
   /** The version of a check that starts after this call. */
   async #checkedVersion(): Promise<Version> {
-    const version = await this.#version(await this.#check.join())
-    this.#lastError = null
+    const version = await this.#version(await this.#watch.check())
+    this.#failure = null
     return version
   }
 
-  async #observe(): Promise<Generation> {
-    const { clock, lifetime, ref } = this.#options
-    const startMs = clock.now()
-    const epoch = this.#epoch
+  async #ask(): Promise<Generation> {
+    const { lifetime, ref } = this.#options
     try {
-      const generation = await this.#source.adapter.generation(ref.collection, { signal: lifetime })
-      if (epoch === this.#epoch) this.#observed = { generation, atMs: startMs }
-      this.#sightings.record(generation, { startMs, endMs: clock.now() })
-      return generation
+      return await this.#source.adapter.generation(ref.collection, { signal: lifetime })
     } catch (error) {
       throw this.#failed(error)
     }
@@ -312,7 +303,7 @@ export class Collection {
     const held = this.#held(generation)
     // A version recalled from disk may have been read under another configuration; only the source's manifest tells.
     if (held?.confirmed === true) return this.#adopt(held, 0)
-    return this.#job(`build ${generation}`, () => this.#build(generation))
+    return this.#reported(this.#job(`build ${generation}`, () => this.#build(generation)))
   }
 
   /** A version that need not be the source's current one. */
@@ -320,9 +311,9 @@ export class Collection {
     const held = this.#held(generation)
     if (held !== null) return held
     try {
-      return await this.#job(`build ${generation} as of`, async () => {
-        return this.#buildOnce(generation, (version) => this.#keep(version))
-      })
+      return await this.#job(`build ${generation} as of`, () =>
+        this.#buildOnce(generation, (version) => this.#keep(version)),
+      )
     } catch (error) {
       throw isExpired(error) ? this.#expired(named, error) : error
     }
@@ -338,7 +329,7 @@ export class Collection {
     if (version === null) return false
     const { files } = this.#options
     return (
-      generation === this.#observed?.generation ||
+      generation === this.#watch.observed?.generation ||
       version.segments.every(({ segment }) => segment.resident !== null || files.hasSegment(segment.key))
     )
   }
@@ -360,7 +351,9 @@ export class Collection {
     const running = this.#jobs.get(name)
     if (running !== undefined) return running
     const parts = this.#parts
-    const job = this.#jobTail.then(() => parts.use(run)).catch((error: unknown) => Promise.reject(this.#failed(error)))
+    const job = this.#jobTail
+      .then(() => parts.use(run))
+      .catch((error: unknown) => Promise.reject(toGatewayError(error)))
     const done = (): void => {
       this.#jobs.delete(name)
     }
@@ -369,13 +362,18 @@ export class Collection {
     return job
   }
 
+  /** The same, with a failure noted as the collection's state. */
+  #reported(job: Promise<Version>): Promise<Version> {
+    return job.catch((error: unknown) => Promise.reject(this.#failed(error)))
+  }
+
   #failed(error: unknown): GatewayError {
     const { clock, lifetime, ref, emit } = this.#options
     if (lifetime.aborted) return new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { cause: error })
     const failure = toGatewayError(error)
-    const { code, message } = failure
-    this.#lastError = { code, message, atMs: clock.now() }
-    emit({ kind: 'failed', ref, code, message })
+    if (failure === this.#failure?.error) return failure // a check's failure that became its job's
+    this.#failure = { error: failure, atMs: clock.now() }
+    emit({ kind: 'failed', ref, code: failure.code, message: failure.message })
     return failure
   }
 
@@ -390,12 +388,12 @@ export class Collection {
         const built = await this.#buildOnce(generation, (version) =>
           this.#adopt(version, this.#counts.partsPulled - pulledBefore),
         )
-        this.#lastError = null
+        this.#failure = null
         return built
       } catch (error) {
         if (!isExpired(error) || attempt === pullAttemptsMax) throw error
       }
-      generation = await this.#check.join()
+      generation = await this.#watch.check()
     }
   }
 
@@ -413,7 +411,7 @@ export class Collection {
       // A restart reads its segments while the source is asked what the generation consists of.
       const [manifested, restored] = await Promise.allSettled([
         source.adapter.manifest(ref.collection, generation, { signal: lifetime }),
-        held === null ? null : restoreAll(parts, held, pins),
+        held === null ? null : parts.restoreAll(held, pins),
       ])
       if (manifested.status === 'rejected') throw manifested.reason
       if (restored.status === 'rejected') throw restored.reason
@@ -422,14 +420,10 @@ export class Collection {
       progress.expect(manifest.parts.filter((part) => parts.find(part, manifest) === null))
       const slots: { part: CachedPart; mask: DeleteMask | null }[] = []
       for (const part of manifest.parts) {
-        const cached = await parts.obtain(
-          source,
-          manifest,
-          part,
-          pins,
-          (rows) => progress.advance(part, rows),
-          lifetime,
-        )
+        const onRows = (rows: number): void => progress.advance(part, rows)
+        const cached = await parts.obtain(source, manifest, part, pins, onRows, lifetime).catch((error: unknown) => {
+          throw isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
+        })
         progress.finish(part)
         slots.push({ part: cached, mask: part.deleted })
       }
@@ -481,34 +475,34 @@ export class Collection {
     const { dimension } = manifest
     if (dimension === null) return
     const { metric } = this.#source.info
-    const rowsMax = segmentRowsMax(dimension)
-    const bytesOf = (rows: number): number =>
-      blockBytes({ rows, dimension, metric, quantized: rows >= quantizedRowsMin }) + rows * 12
     let bytes = 0
     for (const part of manifest.parts) {
       const cached = parts.find(part, manifest)
       if (cached !== null) for (const segment of cached.segments) bytes += segment.bytes
-      else if (part.rows !== null)
-        bytes += Math.floor(part.rows / rowsMax) * bytesOf(rowsMax) + bytesOf(part.rows % rowsMax)
+      else if (part.rows !== null) bytes += estimateBytes({ rows: part.rows, dimension, metric })
     }
-    const bytesMax = this.#options.budget.pool.bytesMax
-    if (bytes > bytesMax)
-      throw new GatewayError(
-        'LG_OVER_BUDGET',
-        `${this.#name}: needs about ${bytes} bytes of memory, the budget cache.memory is ${bytesMax}; raise it or serve fewer rows`,
-        { field: 'cache.memory' },
-      )
+    if (bytes > this.#options.budget.pool.bytesMax) throw this.#tooLarge(`about ${bytes}`)
+  }
+
+  #tooLarge(bytes: string, cause?: unknown): GatewayError {
+    const { bytesMax } = this.#options.budget.pool
+    return new GatewayError(
+      'LG_OVER_BUDGET',
+      `${this.#name}: needs ${bytes} bytes of memory, and of the budget cache.memory of ${bytesMax} not as many are free or can be freed; ` +
+        'raise it, serve fewer rows, or ask again when other queries have ended',
+      { field: 'cache.memory', cause },
+    )
   }
 
   /** Brings every segment of a version back into memory, from disk or else from the source. */
   async #bringBack(version: Version): Promise<Version> {
     const pins = new Pins()
     try {
-      if (await restoreAll(this.#parts, version, pins)) return version
+      if (await this.#parts.restoreAll(version, pins)) return version
     } finally {
       pins.release()
     }
-    if (version.generation === this.#observed?.generation) return this.#build(version.generation)
+    if (version.generation === this.#watch.observed?.generation) return this.#build(version.generation)
     try {
       return await this.#buildOnce(version.generation, (again) => this.#keep(again))
     } catch (error) {
@@ -520,9 +514,11 @@ export class Collection {
   #adopt(version: Version, partsPulled: number): Version {
     const { ref, emit } = this.#options
     const before = this.#current
-    this.#current = version
+    const observed = this.#watch.observed?.generation
+    // The source may have moved on, or back, while this was built: then it is one more older version.
+    if (before === null || observed === undefined || observed === version.generation) this.#current = version
     this.#keep(version)
-    if (before === version) return version
+    if (before === this.#current) return version
     if (before === null) this.#counts.primes++
     else this.#counts.refreshes++
     emit({ kind: before === null ? 'primed' : 'refreshed', ref, generation: version.generation, partsPulled })
@@ -531,7 +527,7 @@ export class Collection {
 
   /** Enters a version, in front when it is the current one, and lets go of the oldest. */
   #keep(version: Version): Version {
-    this.#sightings.describe(version)
+    this.#watch.sightings.describe(version)
     const others = this.#versions.filter((other) => other.generation !== version.generation)
     const [first, ...rest] = others
     const kept = version === this.#current || first === undefined ? [version, ...others] : [first, version, ...rest]
@@ -555,10 +551,10 @@ export class Collection {
     await parts.saveCodebooks(lifetime)
     for (const segment of segments) {
       if (versions !== this.#versions || lifetime.aborted) return // a later store knows better what is wanted
-      await storeSegment(segment, files, lifetime)
+      await parts.store(segment, lifetime)
     }
     if (versions !== this.#versions) return
-    await files.saveRecord(toRecord(this.#source.info.metric, versions, this.#sightings), lifetime)
+    await files.saveRecord(toRecord(this.#source.info.metric, versions, this.#watch.sightings), lifetime)
     await files.retain({
       segments: new Set([...segments].map((segment) => segment.key)),
       codebooks: new Set([...parts.codebooks.all()].map((codebook) => codebook.version)),
@@ -567,47 +563,12 @@ export class Collection {
 
   #pinned(version: Version): PinnedVersion {
     const { ref, executor, budget } = this.#options
-    const seen = this.#sightings.lastSeenMs(version.generation)
-    const checkedAtMs = version.generation === this.#observed?.generation ? this.#observed.atMs : (seen ?? 0)
+    const seen = this.#watch.sightings.lastSeenMs(version.generation)
+    const checkedAtMs =
+      version.generation === this.#watch.observed?.generation ? this.#watch.observed.atMs : (seen ?? 0)
     return pinVersion(version, { ref, info: this.#source.info, checkedAtMs, executor, budget })
   }
 }
 
-const isResident = (version: Version): boolean => version.segments.every(({ segment }) => segment.resident !== null)
-
 const isExpired = (error: unknown): boolean => error instanceof GatewayError && error.code === 'LG_GENERATION_EXPIRED'
-
-function hold(version: Version): void {
-  for (const { segment } of version.segments) segment.references++
-}
-
-function drop(version: Version): void {
-  for (const { segment } of version.segments) {
-    segment.references--
-    segment.leaveIfUnused()
-  }
-}
-
-/** False when a segment is neither in memory nor on disk; the others are in memory then, pinned. */
-async function restoreAll(parts: Parts, version: Version, pins: Pins): Promise<boolean> {
-  for (const { part } of version.parts) if (!(await parts.restore(part, pins))) return false
-  return true
-}
-
-async function storeSegment(segment: Segment, files: CollectionFiles, signal: AbortSignal): Promise<void> {
-  const { resident, key, rows } = segment
-  if (resident === null || files.hasSegment(key)) return
-  segment.pin()
-  try {
-    segment.writing = files.writeSegment({ key, rows, idKind: resident.ids.kind }, resident.sections, signal)
-    await segment.writing
-  } finally {
-    segment.writing = null
-    segment.unpin()
-  }
-}
-
-const sameContent = (version: Version, manifest: Manifest, slots: Version['parts']): boolean =>
-  version.readIdentity === manifest.readIdentity &&
-  version.parts.length === slots.length &&
-  version.parts.every(({ part, mask }, i) => part === slots[i]!.part && mask?.identity === slots[i]!.mask?.identity)
+const isOverBudget = (error: unknown): boolean => error instanceof GatewayError && error.code === 'LG_OVER_BUDGET'

@@ -19,7 +19,7 @@ import {
 import type { IdKind } from './segment-ids.js'
 import type { CollectionFiles } from './store.js'
 import type { CachedCollection } from './vector-cache.js'
-import type { CachedPart } from './versions.js'
+import type { CachedPart, Version } from './versions.js'
 
 interface PartsOptions {
   readonly metric: Metric
@@ -111,6 +111,27 @@ export class Parts {
     const lanes = await Promise.allSettled(Array.from({ length: Math.min(readLanes, missing.length) }, lane))
     for (const outcome of lanes) if (outcome.status === 'rejected') throw outcome.reason
     return complete
+  }
+
+  /** False when a segment is neither in memory nor on disk. */
+  async restoreAll(version: Version, pins: Pins): Promise<boolean> {
+    for (const { part } of version.parts) if (!(await this.restore(part, pins))) return false
+    return true
+  }
+
+  /** Writes a segment to disk unless it is there, or not in memory. */
+  async store(segment: Segment, signal: AbortSignal): Promise<void> {
+    const { files } = this.#options
+    const { resident, key, rows } = segment
+    if (resident === null || files.hasSegment(key)) return
+    segment.pin()
+    try {
+      segment.writing = files.writeSegment({ key, rows, idKind: resident.ids.kind }, resident.sections, signal)
+      await segment.writing
+    } finally {
+      segment.writing = null
+      segment.unpin()
+    }
   }
 
   /** A part known from the record of an earlier process. */

@@ -48,7 +48,7 @@ export function toRecord(metric: Metric, versions: readonly Version[], sightings
   }
 }
 
-/** Versions of an earlier process. One whose codebook is gone is left out: it has to be pulled again. */
+/** Versions of an earlier process, but those read under another configuration and those whose codebook is gone. */
 export async function fromRecord(
   record: CollectionRecord,
   parts: Parts,
@@ -64,6 +64,7 @@ export async function fromRecord(
   )
   const masks = record.masks.map(({ identity, ordinals }) => ({ identity, ordinals: unpackOrdinals(ordinals) }))
   const versions = record.versions.flatMap((version): Version[] => {
+    if (version.configuration !== configuration) return []
     const slots = version.parts.flatMap(([index, mask]) => {
       const part = recalled[index] ?? null
       return part === null ? [] : [{ part, mask: mask === null ? null : masks[mask]! }]
@@ -80,7 +81,7 @@ export async function fromRecord(
         parts: slots,
         segments,
         witness: bundleWitness(named),
-        confirmed: version.configuration !== null && version.configuration === configuration,
+        confirmed: configuration !== null,
       },
     ]
   })

@@ -92,6 +92,21 @@ export function spaceBytes(sections: SectionBytes, rows: number): number {
   return bytes
 }
 
+/** What a part of so many rows will take, without metadata and long ids. */
+export function estimateBytes(part: {
+  readonly rows: number
+  readonly dimension: number
+  readonly metric: Metric
+}): number {
+  const rowsMax = segmentRowsMax(part.dimension)
+  let bytes = 0
+  for (let rows = part.rows; rows > 0; rows -= rowsMax) {
+    const shape = { ...part, rows: Math.min(rows, rowsMax) }
+    bytes += spaceBytes(sectionBytes({ ...shape, idSections: [shape.rows * 8], metadata: null }), shape.rows)
+  }
+  return bytes
+}
+
 /** Lays sections and bitmap slots out in an allocation of `spaceBytes`, which it takes over. */
 export function layOut(allocation: Allocation, bytes: SectionBytes, rows: number): SegmentSpace {
   const { arena } = allocation
@@ -214,6 +229,12 @@ export interface SegmentOwner {
 /** Segments that a piece of work keeps in memory. Release exactly once. */
 export class Pins {
   readonly #segments = new Set<Segment>()
+
+  get bytes(): number {
+    let bytes = 0
+    for (const segment of this.#segments) bytes += segment.bytes
+    return bytes
+  }
 
   add(segment: Segment): void {
     if (this.#segments.has(segment)) return

@@ -1,3 +1,4 @@
+import type { Manifest } from '../adapters/adapter.js'
 import type { Column } from '../core/column.js'
 import type { DeleteMask, Generation, PartKey } from '../core/generation.js'
 import type { SkippedRows } from '../core/vector-batch.js'
@@ -33,6 +34,28 @@ export interface Version {
   /** Read under the configuration of this process; one recalled from disk may not be, and only the manifest tells. */
   confirmed: boolean
 }
+
+export const isResident = (version: Version): boolean =>
+  version.segments.every(({ segment }) => segment.resident !== null)
+
+/** Keeps a version's segments from leaving memory with their last pin. */
+export function hold(version: Version): void {
+  for (const { segment } of version.segments) segment.references++
+}
+
+/** Undoes one `hold`. */
+export function drop(version: Version): void {
+  for (const { segment } of version.segments) {
+    segment.references--
+    segment.leaveIfUnused()
+  }
+}
+
+/** Whether a version is what the source's manifest describes, given the manifest's parts. */
+export const sameContent = (version: Version, manifest: Manifest, slots: Version['parts']): boolean =>
+  version.readIdentity === manifest.readIdentity &&
+  version.parts.length === slots.length &&
+  version.parts.every(({ part, mask }, i) => part === slots[i]!.part && mask?.identity === slots[i]!.mask?.identity)
 
 /** A stretch of checks that all saw one generation. */
 export interface Sighting {

@@ -22,7 +22,7 @@ function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
   return { opened, open }
 }
 
-const unavailable = new GatewayError('LG_SOURCE_UNAVAILABLE', 'the source is down')
+const unavailable = (): GatewayError => new GatewayError('LG_SOURCE_UNAVAILABLE', 'the source is down')
 
 test('32 concurrent cold queries cause one pull', async () => {
   const { cache } = await openCache()
@@ -116,7 +116,7 @@ test('law 7: once a newer generation was observed, ttl does not answer from the 
   await ask(cache, collection, vector)
   source.files.set('b', randomFile('1', 10, 4, random, 1000n))
   source.onBatch = async () => {
-    throw unavailable
+    throw unavailable()
   }
   await expect(ask(cache, collection, vector, fresh)).rejects.toThrow('the source is down')
   await expect(ask(cache, collection, vector, ttl(60_000))).rejects.toThrow('the source is down')
@@ -132,7 +132,7 @@ test('a failing check fails fresh and expired ttl queries; frozen answers from w
   const held = source.generation
   source.files.set('b', randomFile('1', 10, 4, random, 1000n))
   source.onGeneration = async () => {
-    throw unavailable
+    throw unavailable()
   }
   clock.ms += 10
   await expect(ask(cache, collection, vector, fresh)).rejects.toMatchObject({ code: 'LG_SOURCE_UNAVAILABLE' })
