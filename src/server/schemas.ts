@@ -21,7 +21,7 @@ const rowId = Type.Union(
   },
 )
 
-const collectionName = Type.String({ pattern: '^[^/]+/[^]+$', description: '"backend/collection"' })
+const collectionName = Type.String({ pattern: '^[^/]+/.+$', description: '"backend/collection"' })
 
 const float32Max = 3.4028234663852886e38
 const vector = Type.Array(Type.Number({ minimum: -float32Max, maximum: float32Max }), {
@@ -81,7 +81,32 @@ const queryProperties = {
   receipt: Type.Optional(Type.Union([Type.Boolean(), Type.Literal('full')], { default: true })),
 }
 
-export const queryBody = closed(queryProperties, { $id: 'Query', description: 'Exactly one of vector, text and row.' })
+export const queryBody = closed(queryProperties, {
+  $id: 'Query',
+  description: 'Exactly one of vector, text and row.',
+  oneOf: [{ required: ['vector'] }, { required: ['text'] }, { required: ['row'] }],
+  examples: [
+    { vector: [0.25, -0.5], k: 3 },
+    {
+      row: { collection: 'local/default', id: 1 },
+      k: 2,
+      filter: { size: { lt: 1000 } },
+      select: ['size'],
+      include_vectors: true,
+      recall: { certified: 1e-6 },
+      consistency: { ttl_ms: 5000 },
+      receipt: 'full',
+    },
+    {
+      vector: [1, 0],
+      k: 10,
+      collections: ['local/*'],
+      filter: "name = 'x' OR size IS NULL",
+      recall: 0.95,
+      max_distance: 2,
+    },
+  ],
+})
 
 const certificate = Type.Object(
   {
@@ -201,7 +226,7 @@ function route(doc: RouteDoc) {
     ...(doc.body === undefined ? {} : { body: doc.body }),
     ...(doc.params === undefined ? {} : { params: doc.params }),
     querystring: doc.querystring ?? noQuery,
-    response: { [doc.status ?? 200]: doc.ok, ...errors(503, ...doc.errors) },
+    response: { [doc.status ?? 200]: doc.ok, ...errors(500, 503, ...doc.errors) },
   }
 }
 
@@ -406,7 +431,7 @@ export const row = route({
     metadata: Type.Optional(metadata),
     vector: Type.Optional(Type.Array(Type.Number())),
   }),
-  errors: [400, 404, 409, 504],
+  errors: [400, 404, 409, 413, 422, 504],
 })
 
 export const refresh = route({
@@ -514,7 +539,7 @@ export const removeSource = route({
   params: Type.Object({ name: Type.String() }),
   status: 204,
   ok: noContent,
-  errors: [400, 404, 504],
+  errors: [400, 404, 409, 504],
 })
 
 const text = (type: string, description: string): TSchema =>

@@ -3,6 +3,7 @@ import { adapters, isAdapterKind } from '../../src/adapters/registry.js'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { createVectorCache } from '../../src/cache/create-vector-cache.js'
 import { seededRandom, systemClock } from '../../src/core/clock.js'
+import { GatewayError } from '../../src/core/errors.js'
 import { createGateway, localDefault, localSource } from '../../src/federation/create-gateway.js'
 import type { Gateway } from '../../src/federation/gateway.js'
 import { openPool } from '../../src/federation/pool.js'
@@ -24,7 +25,8 @@ export async function realGateway(): Promise<{ readonly gateway: Gateway; close(
   const gateway = createGateway({
     cache,
     openAdapter: async (config) => {
-      if (!isAdapterKind(config.kind)) throw new Error(`unknown kind ${config.kind}`)
+      if (!isAdapterKind(config.kind))
+        throw new GatewayError('LG_INVALID_REQUEST', `kind: unknown kind ${config.kind}`, { field: 'kind' })
       const open: OpenAdapter = adapters[config.kind]
       return open(config, { clock: systemClock })
     },
