@@ -67,8 +67,15 @@ export const parquetScan = (path: string): string => `read_parquet(${pathLiteral
 /**
  * Result chunks of about 2,048 rows in order, the next one being read while one is used. A chunk's memory is DuckDB's:
  * copy what is kept before asking for the next. An abort interrupts the query and rejects with the signal's reason.
+ *
+ * A query that fails while it is streamed only ends early: @duckdb/node-api does not tell a failure from the end.
+ * @param rows  how many the query must yield; when there are fewer it is asked again for the reason, and throws
  */
-export async function* streamChunks(sql: string, { signal }: CallOptions): AsyncGenerator<DuckDBDataChunk, void> {
+export async function* streamChunks(
+  sql: string,
+  rows: number,
+  { signal }: CallOptions,
+): AsyncGenerator<DuckDBDataChunk, void> {
   signal.throwIfAborted()
   const connection = await connect()
   const interrupt = () => connection.interrupt()
@@ -84,13 +91,21 @@ export async function* streamChunks(sql: string, { signal }: CallOptions): Async
       return next
     }
     pending = fetchNext()
+    let seen = 0
     for (;;) {
       const chunk = await pending
       signal.throwIfAborted()
-      if (chunk === null || chunk.rowCount === 0) return
+      if (chunk === null || chunk.rowCount === 0) break
+      seen += chunk.rowCount
+      if (seen > rows) throw new RangeError(`expected ${rows} rows, got at least ${seen}`)
       pending = fetchNext()
       yield chunk
       signal.throwIfAborted()
+    }
+    if (seen < rows) {
+      // Every column of every row is computed again, and none kept.
+      await queryTable(`SELECT bit_xor(hash(t)) FROM (${sql}) t`, { signal })
+      throw new RangeError(`expected ${rows} rows, got ${seen}`)
     }
   } catch (error) {
     signal.throwIfAborted()
