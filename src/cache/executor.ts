@@ -15,7 +15,7 @@ export interface EncodeJob {
   readonly arena: ArenaHandle
   /** Byte offset of the block's header in the arena. */
   readonly block: number
-  /** Byte offset of the codebook's copy in this arena. */
+  /** Byte offset of the codebook's copy in this arena; 0 for a block without codes. */
   readonly codebook: number
 }
 
@@ -28,6 +28,7 @@ export interface ScanBlock {
 /** One query over blocks that live in one arena and share a codebook. */
 export interface ScanJob {
   readonly arena: ArenaHandle
+  /** Byte offset of the codebook's copy in this arena; 0 when no block has codes. */
   readonly codebook: number
   readonly blocks: readonly ScanBlock[]
   /** float32[dimension]; copied by the executor. */
@@ -38,7 +39,10 @@ export interface ScanJob {
   readonly distanceMax: number
 }
 
-/** The k best rows of the job's blocks by (distance, then per-block tie order), ascending. */
+/**
+ * The k best rows of the job's blocks, ascending by distance, and further rows at exactly the k-th distance: of every
+ * block, at least the k best by tie order. Rows of equal distance come in no particular order; the caller decides by id.
+ */
 export interface ScanReply {
   /** float64[count] */
   readonly distances: Float64Array
@@ -51,6 +55,7 @@ export interface ScanReply {
    * rows were kept was decided by position: rank the blocks' rows by id and scan again.
    */
   readonly tiesLost: boolean
+  /** Rows of the job's blocks, and bytes of the codes or vectors that the first stage read of them. */
   readonly rowsScanned: number
   readonly bytesScanned: number
   /** Time in the kernel and time queued before it, milliseconds. */
