@@ -1,17 +1,22 @@
-import type { OpenAdapter } from '../../src/adapters/adapter.js'
+import type { BackendAdapter, OpenAdapter } from '../../src/adapters/adapter.js'
 import { adapters, isAdapterKind } from '../../src/adapters/registry.js'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { createVectorCache } from '../../src/cache/create-vector-cache.js'
 import { seededRandom, systemClock } from '../../src/core/clock.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { createGateway, localDefault, localSource } from '../../src/federation/create-gateway.js'
-import type { Gateway } from '../../src/federation/gateway.js'
+import type { Gateway, SourceConfig } from '../../src/federation/gateway.js'
 import { openPool } from '../../src/federation/pool.js'
 
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
-/** The gateway as it is served, with everything in memory and no worker threads. */
-export async function realGateway(): Promise<{ readonly gateway: Gateway; close(): Promise<void> }> {
+/**
+ * The gateway as it is served, with everything in memory and no worker threads.
+ * @param special adapters of the test's own, by kind
+ */
+export async function realGateway(
+  special: Readonly<Record<string, (config: SourceConfig) => Promise<BackendAdapter>>> = {},
+): Promise<{ readonly gateway: Gateway; close(): Promise<void> }> {
   const executor = openPool({ workers: 0 })
   const cache = await createVectorCache({
     directory: null,
@@ -25,6 +30,8 @@ export async function realGateway(): Promise<{ readonly gateway: Gateway; close(
   const gateway = createGateway({
     cache,
     openAdapter: async (config) => {
+      const own = special[config.kind]
+      if (own !== undefined) return own(config)
       if (!isAdapterKind(config.kind))
         throw new GatewayError('LG_INVALID_REQUEST', `kind: unknown kind ${config.kind}`, { field: 'kind' })
       const open: OpenAdapter = adapters[config.kind]
