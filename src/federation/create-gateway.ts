@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
 import type { Clock } from '../core/clock.js'
 import type { Consistency } from '../core/contract.js'
@@ -78,7 +79,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     } catch (error) {
       throw toGatewayError(error)
     } finally {
-      deadline.close()
+      deadline.close(pins.busy)
       pins.close()
     }
   }
@@ -98,12 +99,20 @@ export function createGateway(options: GatewayOptions): Gateway {
 
     async searchBatch(queries, { signal }) {
       // One version for all, so the strictest query decides how fresh it is.
+      const named = queries.flatMap((query) => query.consistency ?? [])
+      const isDefault = named.length < queries.length
+      const strictest = named.length === 0 ? null : named.reduce(stricter)
       const shared: SearchContext = {
         ...context,
-        consistencyOf: (_, collection) => queries.map((query) => consistencyOf(query, collection)).reduce(stricter),
+        consistencyOf: (_, collection) => {
+          const usual = consistencyFor(collection)
+          if (strictest === null) return usual
+          return isDefault ? stricter(strictest, usual) : strictest
+        },
       }
       const startMs = clock.monotonicMs()
       return within(signal, limits.deadlineMsMax, async (pins, whole) => {
+        setMaxListeners(0, whole.signal)
         const answers = new Array<Answer | GatewayError>(queries.length)
         const waiting = queries.keys()
         const lane = async (): Promise<void> => {
@@ -117,7 +126,7 @@ export function createGateway(options: GatewayOptions): Gateway {
             } catch (error) {
               answers[i] = toGatewayError(error)
             } finally {
-              deadline.close()
+              deadline.close(false)
             }
           }
         }

@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events'
 import { GatewayError } from '../core/errors.js'
 
 /** One request's end: the caller goes away, or its time is up. Close exactly once. */
@@ -8,21 +7,25 @@ export interface Deadline {
   readonly state: 'running' | 'expired' | 'cancelled'
   /** Settles as `work` does, or rejects with the signal's reason as soon as that aborts; `work` itself goes on. */
   race<T>(work: Promise<T>): Promise<T>
-  /** Stops the timer and lets whatever still runs for this request know that nobody waits. */
-  close(): void
+  /**
+   * Stops the timer.
+   * @param busy something still runs for this request: let it know that nobody waits
+   */
+  close(busy: boolean): void
 }
 
 /** @param ms from now until the deadline */
 export function openDeadline(caller: AbortSignal, ms: number): Deadline {
   const controller = new AbortController()
-  // Every shard listens, and Node takes more than ten listeners for a leak.
-  setMaxListeners(0, controller.signal)
+  // Cheaper than a listener each; they live no longer than the request.
+  const waiters: ((reason: GatewayError) => void)[] = []
   let state: Deadline['state'] = 'running'
 
   const end = (to: Deadline['state'], reason: GatewayError): void => {
     if (state !== 'running') return
     state = to
     controller.abort(reason)
+    for (const waiter of waiters) waiter(reason)
   }
   const onCancelled = (): void => end('cancelled', cancelled(caller.reason))
   const timer = setTimeout(() => end('expired', exceeded(ms)), ms)
@@ -37,14 +40,14 @@ export function openDeadline(caller: AbortSignal, ms: number): Deadline {
     race<T>(work: Promise<T>): Promise<T> {
       return new Promise((resolve, reject) => {
         if (controller.signal.aborted) reject(controller.signal.reason)
-        else controller.signal.addEventListener('abort', () => reject(controller.signal.reason), { once: true })
+        else waiters.push(reject)
         work.then(resolve, reject)
       })
     },
-    close() {
+    close(busy) {
       clearTimeout(timer)
       caller.removeEventListener('abort', onCancelled)
-      if (state === 'running') controller.abort(new GatewayError('LG_CANCELLED', 'the request is over'))
+      if (busy && state === 'running') controller.abort(new GatewayError('LG_CANCELLED', 'the request is over'))
     },
   }
 }

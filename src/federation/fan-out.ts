@@ -1,4 +1,5 @@
 /** Shards side by side, each with its own outcome (law 5). */
+import { setMaxListeners } from 'node:events'
 import type { PinnedVersion, ShardAnswer, ShardQuery, VectorCache } from '../cache/vector-cache.js'
 import { type GatewayError, toGatewayError } from '../core/errors.js'
 import type { Deadline } from './deadline.js'
@@ -42,6 +43,8 @@ export async function fanOut(
   context: FanOut,
 ): Promise<readonly ShardOutcome[]> {
   const { deadline } = context
+  // Every shard listens, and Node takes more than ten listeners for a leak.
+  if (shards.length > 10) setMaxListeners(0, deadline.signal)
   const outcomes = new Array<ShardOutcome | undefined>(shards.length).fill(undefined)
   const waiting = startOrder(shards, context.cache)
   const lane = async (): Promise<void> => {

@@ -10,6 +10,8 @@ import { formatCollection } from '../core/generation.js'
 export interface Pins {
   /** Runs `work` on the pinned version; rejects as the pin or `work` does. */
   use<T>(collection: CachedCollection, wanted: VersionWanted, work: (version: PinnedVersion) => Promise<T>): Promise<T>
+  /** Whether work is still under way. */
+  readonly busy: boolean
   close(): void
 }
 
@@ -47,6 +49,9 @@ export function openPins(cache: VectorCache, signal: AbortSignal): Pins {
         pin.users -= 1
         if (closed && pin.users === 0) release(pin)
       }
+    },
+    get busy() {
+      return [...pins.values()].some((pin) => pin.users > 0)
     },
     close() {
       closed = true
