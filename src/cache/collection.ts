@@ -86,8 +86,7 @@ export class Collection {
   }
 
   async pin(source: CachedCollection, wanted: VersionWanted, signal: AbortSignal): Promise<PinnedVersion> {
-    this.#source = source
-    await waitFor(this.#load(), signal)
+    await this.#attach(source, signal)
     const ready = this.#current !== null && isResident(this.#current) ? this.#current : null
     let version = await this.#choose(wanted, signal)
     const hit = version === ready
@@ -109,8 +108,7 @@ export class Collection {
 
   /** Checks the source now and pulls what is new. */
   async refresh(source: CachedCollection, signal: AbortSignal) {
-    this.#source = source
-    await waitFor(this.#load(), signal)
+    await this.#attach(source, signal)
     const before = this.#current?.generation ?? null
     const pulledBefore = this.#counts.partsPulled
     const version = await waitFor(this.#checkedVersion(), signal)
@@ -123,8 +121,7 @@ export class Collection {
 
   /** The current version, held or known from disk; null before the first. */
   async current(source: CachedCollection, signal: AbortSignal): Promise<Version | null> {
-    this.#source = source
-    await waitFor(this.#load(), signal)
+    await this.#attach(source, signal)
     return this.#current
   }
 
@@ -233,6 +230,18 @@ export class Collection {
         emit({ kind: 'evicted', ref })
       },
     })
+  }
+
+  /** Takes the source as the caller has it; what was read under another configuration of it is let go. */
+  async #attach(source: CachedCollection, signal: AbortSignal): Promise<void> {
+    const before = this.#source
+    this.#source = source
+    await waitFor(this.#load(), signal)
+    const { info, adapter } = before
+    if (source.info.metric === info.metric && source.adapter.configuration === adapter.configuration) return
+    this.#watch.forget()
+    this.#leave()
+    this.#parts = this.#createParts()
   }
 
   /** Recalls, once, what an earlier process left in the directory. */

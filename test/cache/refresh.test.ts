@@ -145,3 +145,15 @@ test('invalidate drops everything; the next query primes again; a pinned version
   await ask(cache, collection, vector)
   expect(source.counts.pull).toBe(4)
 })
+
+test('a source configured anew under the same name is read anew', async () => {
+  const { cache } = await openCache()
+  const source = directory(2, 1500)
+  await ask(cache, source.collection(), vector)
+  const cosine = new ScriptedSource(dimension, 'cosine')
+  for (const [name, file] of source.files) cosine.files.set(name, file)
+  expect(idsAndDistances(await ask(cache, cosine.collection(), vector))).toEqual(bruteForce(cosine, vector))
+  cosine.configuration = 'other columns'
+  await ask(cache, cosine.collection(), vector)
+  expect(cosine.counts.pull).toBe(4)
+})

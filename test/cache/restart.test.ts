@@ -146,3 +146,19 @@ test('losing the directory loses nothing', async () => {
   const { cache } = await openCache({ directory })
   expect(idsAndDistances(await ask(cache, source.collection(), vector))).toEqual(bruteForce(source, vector))
 })
+
+test('an adapter that states its configuration is not even asked for the manifest, unless it states another', async () => {
+  const directory = await scratchDirectory()
+  const source = twoFiles()
+  source.configuration = 'one'
+  await leaveBehind(directory, source)
+  source.counts.manifest = source.counts.pull = 0
+  const { cache } = await openCache({ directory })
+  expect(idsAndDistances(await ask(cache, source.collection(), vector))).toEqual(bruteForce(source, vector))
+  expect(source.counts).toMatchObject({ manifest: 0, pull: 0 })
+  await cache.close()
+  source.configuration = 'two'
+  const again = await openCache({ directory })
+  await ask(again.cache, source.collection(), vector, frozen)
+  expect(source.counts).toMatchObject({ manifest: 1, pull: 2 })
+})

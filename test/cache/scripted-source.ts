@@ -26,6 +26,7 @@ export class ScriptedSource {
   readonly counts = { generation: 0, manifest: 0, pull: 0 }
   readonly pulled: string[] = []
   columns: readonly Column[] = []
+  configuration: string | undefined = undefined
   readIdentity = 'scripted 1'
   batchRows = 1000
   /** Whether the manifest tells how many rows a file has. */
@@ -58,6 +59,7 @@ export class ScriptedSource {
     const pull = (request: PullRequest, signal: AbortSignal) => this.pull(request, signal)
     return {
       id: backendId(backend),
+      ...(this.configuration === undefined ? {} : { configuration: this.configuration }),
       listCollections: async () => [info],
       generation: async (_, { signal }) => {
         this.counts.generation++
