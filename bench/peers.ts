@@ -178,7 +178,7 @@ interface Rabitq {
   }
 }
 
-const rerankFactors = [20, 40, 80, 160, 320, 640, 1280, 2560]
+const rerankFactors = [20, 40, 60, 80, 100, 120, 140, 160, 200, 240, 320, 480, 640, 1280, 2560]
 const recallWanted = 0.999
 const sweepQueries = 100
 
