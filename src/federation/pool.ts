@@ -34,8 +34,8 @@ class WorkerPool implements KernelExecutor {
   readonly #slots: Slots
   /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
   readonly #roundTrip: Promise<number>
-  /** Cheaper scans than this run inline; until measured, only those cheaper than any round trip. */
-  #inlineMsMax = 0.05
+  /** Cheaper scans than this run inline at once; with threads and until measured, those cheaper than any round trip. */
+  #inlineMsMax = unitMs
   /** By stage: 1-bit codes and 8-bit codes cost differently per byte. */
   readonly #bytesPerMs = [bytesPerMsGuess, bytesPerMsGuess]
 
@@ -143,7 +143,7 @@ class WorkerPool implements KernelExecutor {
         } finally {
           this.#slots.give(slot)
         }
-        if (slot === 0) await setImmediate()
+        if (slot === 0 && next < units.length) await setImmediate()
       }
     }
     const outcomes = await Promise.allSettled(Array.from({ length: Math.max(1, runners) }, runner))
