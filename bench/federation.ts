@@ -28,7 +28,7 @@ export const federationSuite: Suite = async (dataset, options, say) => {
   const inProcess = collectionCounts.map((count, i) => gatewayVariant(`collections=${count}`, split[i]!, k))
   const overHttp = collectionCounts.map((count, i) => httpVariant(`http collections=${count}`, served[i]!.url, k))
   const alone = await measureThroughput(dataset, [...inProcess, ...overHttp], { inFlight: 1, seconds })
-  alone.forEach((result, i) => rows.push(throughputRow(result, 1, split[i % split.length]!)))
+  for (const [i, result] of alone.entries()) rows.push(throughputRow(result, 1, split[i % split.length]!))
   for (const one of served) await one.close()
   for (const one of split) await one.close()
 
@@ -37,7 +37,7 @@ export const federationSuite: Suite = async (dataset, options, say) => {
   const threaded = await Promise.all(counts.map((workers) => openGateway(dataset, { workers, seed })))
   const variants = counts.map((workers, i) => gatewayVariant(`workers=${workers}`, threaded[i]!, k))
   const together = await measureThroughput(dataset, variants, { inFlight: 4 * options.threads, seconds })
-  together.forEach((result, i) => rows.push(throughputRow(result, counts[i]!, threaded[i]!)))
+  for (const [i, result] of together.entries()) rows.push(throughputRow(result, counts[i]!, threaded[i]!))
   for (const one of threaded) await one.close()
   return { rows, not_run: [] }
 }
