@@ -9,7 +9,8 @@
  *     binary          Binary
  *     date            DateDay (int32 days)
  *     time            TimeNanosecond (int64)
- *     timestamp       TimestampNanosecond (int64), time zone 'UTC' for instants, none for wall-clock readings
+ *     timestamp       Timestamp in the unit of the part's own column (int64), time zone 'UTC' for instants, none for wall-clock
+ *                     readings; ±(2^63 - 1) is DuckDB's infinity in every unit. Batches without values may name any unit
  *     list            List of the element's form, child field "item"
  *     json            Utf8 holding JSON text: integers in full, NaN and infinities as null
  *
@@ -31,14 +32,14 @@ import {
   Schema,
   Struct,
   TimeNanosecond,
-  TimestampNanosecond,
+  Timestamp,
+  TimeUnit,
   Uint64,
   Utf8,
 } from 'apache-arrow'
 import type { Cell } from '../core/column.js'
-import { GatewayError } from '../core/errors.js'
 import type { StoredType } from './column-type.js'
-import { asBlobs, asList, flatItems, validity } from './duckdb-vectors.js'
+import { asBlobs, asList, flatItems, timeUnit, validity } from './duckdb-vectors.js'
 
 /** Collects some rows of one column. */
 interface ColumnBuilder {
@@ -66,7 +67,7 @@ export interface BatchBuilder {
 }
 
 export function buildBatch(columns: readonly NamedType[]): BatchBuilder {
-  const builders = columns.map(({ name, type }) => columnBuilder(type, name))
+  const builders = columns.map(({ type }) => columnBuilder(type))
   return {
     columns: builders,
     bytes: () => builders.reduce((sum, builder) => sum + builder.bytes(), 0),
@@ -79,30 +80,30 @@ export function buildBatch(columns: readonly NamedType[]): BatchBuilder {
   }
 }
 
-function columnBuilder(type: StoredType, name: string): ColumnBuilder {
+function columnBuilder(type: StoredType): ColumnBuilder {
   switch (type.kind) {
     case 'bool':
       return boolBuilder()
     case 'int':
       return type.unsigned
-        ? fixedBuilder(new Uint64(), BigUint64Array, 1, readItems(BigUint64Array), asBigint)
-        : fixedBuilder(new Int64(), BigInt64Array, 1, readItems(BigInt64Array), asBigint)
+        ? fixedBuilder(() => new Uint64(), BigUint64Array, 1, readItems(BigUint64Array), asBigint)
+        : fixedBuilder(() => new Int64(), BigInt64Array, 1, readItems(BigInt64Array), asBigint)
     case 'float':
-      return fixedBuilder(new Float64(), Float64Array, 1, readItems(Float64Array), asNumber)
+      return fixedBuilder(() => new Float64(), Float64Array, 1, readItems(Float64Array), asNumber)
     case 'date':
-      return fixedBuilder(new DateDay(), Int32Array, 1, readItems(Int32Array), (cell) => Number(asBigint(cell)))
-    case 'time':
-      return fixedBuilder(new TimeNanosecond(), BigInt64Array, 1, readNanoseconds(name), asBigint)
-    case 'timestamp':
       return fixedBuilder(
-        new TimestampNanosecond(type.utc ? 'UTC' : null),
-        BigInt64Array,
+        () => new DateDay(),
+        Int32Array,
         1,
-        readNanoseconds(name),
-        asBigint,
+        readItems(Int32Array),
+        (cell) => Number(asBigint(cell)),
       )
+    case 'time':
+      return fixedBuilder(() => new TimeNanosecond(), BigInt64Array, 1, readTimes, asBigint)
+    case 'timestamp':
+      return timestampBuilder(type.utc)
     case 'decimal':
-      return fixedBuilder(new Decimal(type.scale, 38, 128), BigInt64Array, 2, readDecimals, asBigint)
+      return fixedBuilder(() => new Decimal(type.scale, 38, 128), BigInt64Array, 2, readDecimals, asBigint)
     case 'string':
       return bytesBuilder(new Utf8(), null)
     case 'json':
@@ -110,7 +111,7 @@ function columnBuilder(type: StoredType, name: string): ColumnBuilder {
     case 'binary':
       return bytesBuilder(new Binary(), null)
     case 'list':
-      return listBuilder(columnBuilder(type.element, name))
+      return listBuilder(columnBuilder(type.element))
   }
 }
 
@@ -165,34 +166,11 @@ function readItems<A extends Int32Array | Float64Array | BigInt64Array | BigUint
   }
 }
 
-const int64Max = 0x7fffffffffffffffn
-
 /** Microseconds, or nanoseconds where the column has them, to nanoseconds. */
-function readNanoseconds(name: string): Reader<BigInt64Array> {
-  return (vector, rows, out, at) => {
-    const items = flatItems(vector, BigInt64Array)
-    const factor = /_NS$/.test(vector.type.toString()) ? 1n : 1000n
-    const isValid = validity(vector)
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!
-      if (isValid !== null && !isValid(row)) continue
-      const nanoseconds = items[row]! * factor
-      if (nanoseconds > int64Max || nanoseconds < -int64Max) throw new TimestampRange(name, vector.getItem(row))
-      out[at + i] = nanoseconds
-    }
-  }
-}
-
-/** A timestamp outside 1677-09-21 to 2262-04-11, which nanoseconds in 64 bits cannot hold. */
-class TimestampRange extends GatewayError {
-  constructor(column: string, value: unknown) {
-    super(
-      'LG_UNSUPPORTED',
-      `column ${JSON.stringify(column)} holds the timestamp ${value}; expected 1677-09-21 to 2262-04-11 (64-bit nanoseconds). ` +
-        'Leave the column out with the option "columns", or store the value as a date or null.',
-      { field: 'columns' },
-    )
-  }
+const readTimes: Reader<BigInt64Array> = (vector, rows, out, at) => {
+  const items = flatItems(vector, BigInt64Array)
+  const factor = timeUnit(vector) === TimeUnit.NANOSECOND ? 1n : 1000n
+  for (let i = 0; i < rows.length; i++) out[at + i] = items[rows[i]!]! * factor
 }
 
 const readDecimals: Reader<BigInt64Array> = (vector, rows, out, at) => {
@@ -205,11 +183,11 @@ function setInt128(out: BigInt64Array, index: number, value: bigint): void {
   out[2 * index + 1] = value >> 64n
 }
 
-type FixedType = Int64 | Uint64 | Float64 | DateDay | TimeNanosecond | TimestampNanosecond | Decimal
+type FixedType = Int64 | Uint64 | Float64 | DateDay | TimeNanosecond | Timestamp | Decimal
 
-/** Values of one width: `words` elements of `array` each. */
+/** Values of one width: `words` elements of `array` each. `type` is asked when all values are there. */
 function fixedBuilder<A extends Int32Array | Float64Array | BigInt64Array | BigUint64Array>(
-  type: FixedType,
+  type: () => FixedType,
   array: { new (length: number): A },
   words: number,
   read: Reader<A>,
@@ -242,9 +220,24 @@ function fixedBuilder<A extends Int32Array | Float64Array | BigInt64Array | BigU
       const data = values.subarray(0, length * words)
       // Arrow's JavaScript reads decimals as 32-bit words.
       const buffer = words === 2 ? new Uint32Array(data.buffer, 0, length * 4) : data
-      return makeData({ type, ...bits.finish(), data: buffer } as Parameters<typeof makeData>[0])
+      return makeData({ type: type(), ...bits.finish(), data: buffer } as Parameters<typeof makeData>[0])
     },
   }
+}
+
+const int64Min = -(2n ** 63n)
+
+/** Keeps the unit of the vectors it reads, which all come from one file; cells that are pushed are nanoseconds. */
+function timestampBuilder(utc: boolean): ColumnBuilder {
+  let unit = TimeUnit.NANOSECOND
+  const copy = readItems<BigInt64Array>(BigInt64Array)
+  const read: Reader<BigInt64Array> = (vector, rows, out, at) => {
+    unit = timeUnit(vector)
+    copy(vector, rows, out, at)
+    // One below DuckDB's negative infinity, which a file may hold: nothing is earlier than that.
+    for (let i = at; i < at + rows.length; i++) if (out[i] === int64Min) out[i] = int64Min + 1n
+  }
+  return fixedBuilder(() => new Timestamp(unit, utc ? 'UTC' : null), BigInt64Array, 1, read, asBigint)
 }
 
 function appendValidity(bits: ReturnType<typeof validityBits>, vector: DuckDBVector, rows: Uint32Array): void {

@@ -85,6 +85,7 @@ export function logicalType(type: StoredType): ColumnType {
 
 const sqlTypes: Readonly<Record<string, string>> = { bool: 'UTINYINT', float: 'DOUBLE', date: 'DATE', binary: 'BLOB' }
 
+/** The SQL type a column is cast to; null when it is read as its file has it. */
 function sqlType(type: StoredType): string | null {
   if (type.kind === 'int') return type.unsigned ? 'UBIGINT' : 'BIGINT'
   if (type.kind === 'decimal') return `DECIMAL(38, ${type.scale})`
@@ -98,12 +99,17 @@ function sqlType(type: StoredType): string | null {
 /**
  * SQL that reads a column in the one DuckDB type that arrow-columns.ts expects of its stored type.
  * @param reference  the quoted column, or a literal
- * @param source     its type in this file; seconds and milliseconds become microseconds
+ * @param source     its type in this file; null when the file has no such column
  */
 export function selectColumn(reference: string, type: StoredType, source: DuckDBType | null): string {
   if (type.kind === 'string') return `encode(${reference}::VARCHAR)`
   if (type.kind === 'json') return `encode(to_json(${reference})::VARCHAR)`
-  if (type.kind === 'timestamp' && !type.utc && source?.toString() !== 'TIMESTAMP_NS') return `${reference}::TIMESTAMP`
-  const target = sqlType(type)
+  const target = sqlType(type) ?? (source === null ? absentType(type) : null)
   return target === null ? reference : `${reference}::${target}`
+}
+
+/** The SQL type of a column of times, or a list of them, that a file does not have. */
+function absentType(type: StoredType): string {
+  if (type.kind === 'list') return `${absentType(type.element)}[]`
+  return type.kind === 'timestamp' && type.utc ? 'TIMESTAMPTZ' : type.kind === 'timestamp' ? 'TIMESTAMP' : 'TIME'
 }

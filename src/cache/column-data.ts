@@ -15,7 +15,7 @@ import {
   makeData,
   Precision,
   TimeNanosecond,
-  TimestampNanosecond,
+  Timestamp,
   TimeUnit,
   Uint8,
   Uint16,
@@ -45,6 +45,8 @@ export interface WordColumn extends Rows {
   readonly width: 1 | 2 | 4
   readonly signed: boolean
   readonly words: Int32Array
+  /** What a timestamp's integers count; null for other types. The largest and smallest are its infinities. */
+  readonly unit: TimeUnit | null
 }
 
 export interface FloatColumn extends Rows {
@@ -103,7 +105,8 @@ export function viewArrow(data: Data): ColumnData {
   const width = wordWidth(type)
   const values = data.values as BigInt64Array
   const words = new Int32Array(values.buffer, values.byteOffset, rows * width)
-  return { layout: 'words', rows, validity, width, signed: !(DataType.isInt(type) && !type.isSigned), words }
+  const signed = !(DataType.isInt(type) && !type.isSigned)
+  return { layout: 'words', rows, validity, width, signed, words, unit: DataType.isTimestamp(type) ? type.unit : null }
 }
 
 /** The Arrow column over a column's memory. */
@@ -162,7 +165,7 @@ function wordsToArrow(column: WordColumn, type: ColumnType, base: ArrowBase): Da
     case 'time':
       return makeData({ ...base, type: new TimeNanosecond(), data: int64s() })
     case 'timestamp':
-      return makeData({ ...base, type: new TimestampNanosecond(type.utc ? 'UTC' : null), data: int64s() })
+      return makeData({ ...base, type: new Timestamp(column.unit!, type.utc ? 'UTC' : null), data: int64s() })
     default:
       if (column.signed) return makeData({ ...base, type: new Int64(), data: int64s() })
       return makeData({ ...base, type: new Uint64(), data: new BigUint64Array(buffer, byteOffset, column.rows) })
@@ -193,7 +196,8 @@ function join(name: string, type: ColumnType, chunks: readonly Data[]): ColumnDa
     case 'timestamp': {
       const width = wordWidth(type)
       const signed = !chunks.some((chunk) => DataType.isInt(chunk.type) && !chunk.type.isSigned)
-      return { ...base, layout: 'words', width, signed, words: joinWords(rows, width, chunks) }
+      const unit = type.kind === 'timestamp' ? joinUnits(name, chunks) : null
+      return { ...base, layout: 'words', width, signed, words: joinWords(rows, width, chunks), unit }
     }
   }
 }
@@ -230,6 +234,14 @@ function joinWords(rows: number, width: number, chunks: readonly Data[]): Int32A
     at += chunk.length * width
   }
   return words
+}
+
+/** The one unit of a part; chunks without values may name any. */
+function joinUnits(name: string, chunks: readonly Data[]): TimeUnit {
+  const units = new Set<TimeUnit>(chunks.flatMap(({ type, length }) => (length > 0 ? [(type as Timestamp).unit] : [])))
+  assert(units.size <= 1, `column ${JSON.stringify(name)} was delivered in several units of time`)
+  const [unit = TimeUnit.NANOSECOND] = units
+  return unit
 }
 
 function joinFloats(rows: number, chunks: readonly Data[]): Float64Array {
@@ -346,7 +358,7 @@ function expectArrow(name: string, type: ColumnType, arrow: DataType): void {
     binary: DataType.isBinary(arrow),
     date: DataType.isDate(arrow) && arrow.unit === DateUnit.DAY,
     time: DataType.isTime(arrow) && arrow.unit === TimeUnit.NANOSECOND,
-    timestamp: DataType.isTimestamp(arrow) && arrow.unit === TimeUnit.NANOSECOND,
+    timestamp: DataType.isTimestamp(arrow),
     list: DataType.isList(arrow),
   }[type.kind]
   assert(fits, `column ${JSON.stringify(name)} is ${type.kind}, but was delivered as Arrow ${arrow}`)

@@ -5,6 +5,7 @@ import { matchBits, matchBytes, matchCodes, matchDoubles, matchIntegers } from '
 import type { BytesTest } from './like.js'
 import type { SegmentMetadata } from './metadata.js'
 import { addRow, bitmapWords, complement, hasRow, intersect, noRows, trim, unite } from './row-bitmap.js'
+import { inUnit } from './timestamp-unit.js'
 import { bytesTest, floatTest, type Interval, integerTest, type ValueTest } from './value-test.js'
 
 /** Rows where a predicate is true and where it is unknown (null: nowhere); elsewhere it is false. Owned by whoever holds it. */
@@ -114,7 +115,7 @@ function scan(column: ColumnData, test: ValueTest, out: Uint32Array): void {
       matchBits(column, integerTest(test, { low: 0n, high: 1n }), out)
       break
     case 'words':
-      matchIntegers(column, integerTest(test, rangeOf(column)), out)
+      matchIntegers(column, integerTest(column.unit === null ? test : inUnit(test, column.unit), rangeOf(column)), out)
       break
     case 'float':
       matchDoubles(column, floatTest(test), out)

@@ -14,6 +14,7 @@ import type { Cell, Column, ColumnType } from '../core/column.js'
 import { parseJson } from '../core/json.js'
 import { type BytesColumn, type ColumnData, joinChunks, readInteger, toArrow, viewArrow } from './column-data.js'
 import { hasRow } from './row-bitmap.js'
+import { toNanoseconds } from './timestamp-unit.js'
 
 /** Schema metadata of the IPC form: the logical columns, which Arrow's types say only in part. */
 const columnsKey = 'lakegate.columns'
@@ -91,7 +92,7 @@ function readCell(data: ColumnData, type: ColumnType, row: number): Cell {
     case 'bits':
       return hasRow(data.bits, row)
     case 'words':
-      return readInteger(data, row)
+      return data.unit === null ? readInteger(data, row) : toNanoseconds(readInteger(data, row), data.unit)
     case 'float':
       return data.values[row]!
     case 'bytes':

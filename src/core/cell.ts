@@ -4,7 +4,7 @@ import { formatDate, formatTime, formatTimestamp } from './temporal.js'
 
 /**
  * A cell as JSON text: int in full; decimal as a string that keeps every digit; date `YYYY-MM-DD`; time `hh:mm:ss[.fff]`;
- * timestamp RFC 3339 (with Z when utc); binary as base64; NaN and the infinities, which JSON lacks, as "NaN", "Infinity",
+ * timestamp RFC 3339 (with Z when utc), "infinity" or "-infinity"; binary as base64; NaN and the infinities, which JSON lacks, as "NaN", "Infinity",
  * "-Infinity"; json as itself.
  */
 export function cellToJson(cell: Cell, type: ColumnType): string {

@@ -24,7 +24,8 @@ export interface Column {
 
 /**
  * One value, by kind: bool boolean; int bigint; float number; decimal bigint (unscaled); string string;
- * binary Uint8Array; date bigint (days since 1970-01-01); time and timestamp bigint (nanoseconds);
+ * binary Uint8Array; date bigint (days since 1970-01-01); time and timestamp bigint (nanoseconds, of any
+ * size; ±infinityNs of temporal.ts are the infinities);
  * list array of elements; json any JSON value (integers past 2^53 as bigint). null is SQL NULL.
  */
 export type Cell =

@@ -12,7 +12,10 @@ export interface Cut {
 const nsPerDay = 86_400_000_000_000n
 const nsPerSecond = 1_000_000_000n
 
-const dateText = String.raw`(\d{4}|[+-]\d{6,9})-(\d\d)-(\d\d)`
+/** The cell of the timestamp `infinity`, later than every other; its negative is `-infinity`. The most seconds that 64 bits hold. */
+export const infinityNs = (2n ** 63n - 1n) * nsPerSecond
+
+const dateText = String.raw`(\d{4}|[+-]\d{6,12})-(\d\d)-(\d\d)`
 const timeText = String.raw`(\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?`
 const offsetText = String.raw`([Zz]|[+-]\d\d:\d\d)`
 const datePattern = new RegExp(`^${dateText}$`)
@@ -33,9 +36,11 @@ export function parseTime(text: string): Cut | null {
 
 /**
  * Nanoseconds since 1970-01-01 00:00 of an RFC 3339 timestamp or `YYYY-MM-DD[ hh:mm[:ss[.fff]]]`. `zoned`: it had an
- * offset, which was applied. Null when it is no timestamp; a leap second is none.
+ * offset, which was applied. `infinity` and `-infinity` are timestamps too. Null when it is none; a leap second is none.
  */
 export function parseTimestamp(text: string): (Cut & { readonly zoned: boolean }) | null {
+  if (text === 'infinity') return { at: infinityNs, exact: true, zoned: false }
+  if (text === '-infinity') return { at: -infinityNs, exact: true, zoned: false }
   const match = timestampPattern.exec(text)
   if (match === null) return null
   const day = dayNumber(match[1]!, match[2]!, match[3]!)
@@ -46,7 +51,7 @@ export function parseTimestamp(text: string): (Cut & { readonly zoned: boolean }
 }
 
 export function formatDate(days: bigint): string {
-  // Hinnant's civil_from_days (howardhinnant.github.io/date_algorithms.html), proleptic Gregorian; covers all of int32.
+  // Hinnant's civil_from_days (howardhinnant.github.io/date_algorithms.html), proleptic Gregorian; for any day of a 64-bit count of seconds.
   const z = Number(days) + 719_468
   const era = Math.floor(z / 146_097)
   const dayOfEra = z - era * 146_097
@@ -69,8 +74,13 @@ export function formatTime(ns: bigint): string {
   return fraction === '' ? clock : `${clock}.${fraction}`
 }
 
-/** RFC 3339; `utc` adds the Z, a wall-clock reading has no zone. */
+/**
+ * RFC 3339; `utc` adds the Z, a wall-clock reading has no zone. Years that RFC 3339 does not have (before 0000, after 9999)
+ * are ISO 8601's expanded ones, sign and at least six digits.
+ */
 export function formatTimestamp(ns: bigint, utc: boolean): string {
+  if (ns >= infinityNs) return 'infinity'
+  if (ns <= -infinityNs) return '-infinity'
   const time = ((ns % nsPerDay) + nsPerDay) % nsPerDay
   return `${formatDate((ns - time) / nsPerDay)}T${formatTime(time)}${utc ? 'Z' : ''}`
 }

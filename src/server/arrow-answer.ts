@@ -17,7 +17,8 @@ import {
   Struct,
   Table,
   TimeNanosecond,
-  TimestampNanosecond,
+  Timestamp,
+  TimeUnit,
   tableToIPC,
   Uint64,
   Utf8,
@@ -26,6 +27,7 @@ import {
 import { cellToJson, cellToValue } from '../core/cell.js'
 import type { Cell, ColumnType } from '../core/column.js'
 import type { RowId } from '../core/id.js'
+import { infinityNs } from '../core/temporal.js'
 import type { Answer, Result } from '../federation/answer.js'
 import { receiptJson } from './answer-json.js'
 
@@ -114,7 +116,7 @@ function metadataColumns(results: readonly Result[]): NamedData[] {
   })
 }
 
-/** What does not fit its Arrow type (integers past 64 bits, decimals past 38 digits) is written as text. */
+/** What does not fit its Arrow type (integers past 64 bits, decimals past 38 digits, infinite times) is written as text. */
 function cellData(type: ColumnType, cells: readonly Cell[]): Data {
   switch (type.kind) {
     case 'bool':
@@ -135,11 +137,8 @@ function cellData(type: ColumnType, cells: readonly Cell[]): Data {
       )
     case 'time':
       return numbers(new TimeNanosecond(), BigInt64Array, cells as (bigint | null)[])
-    case 'timestamp': {
-      const values = cells as (bigint | null)[]
-      if (!values.every((value) => value === null || inInt64(value))) return asText(type, cells)
-      return numbers(new TimestampNanosecond(type.utc ? 'UTC' : null), BigInt64Array, values)
-    }
+    case 'timestamp':
+      return timestampData(type.utc, cells as (bigint | null)[]) ?? asText(type, cells)
     case 'decimal':
       return decimalData(type.scale, cells as (bigint | null)[]) ?? asText(type, cells)
     case 'list':
@@ -175,6 +174,26 @@ function validity(values: readonly unknown[]): { readonly nullCount: number; rea
     else nullBitmap[i >> 3]! |= 1 << (i & 7)
   }
   return { nullCount, nullBitmap }
+}
+
+/** From the finest: most readers expect it. */
+const timeUnits = [
+  [TimeUnit.NANOSECOND, 1n],
+  [TimeUnit.MICROSECOND, 1000n],
+  [TimeUnit.MILLISECOND, 1_000_000n],
+  [TimeUnit.SECOND, 1_000_000_000n],
+] as const
+
+/** In the finest unit whose 64 bits hold every value; null when none holds all exactly. */
+function timestampData(utc: boolean, values: readonly (bigint | null)[]): Data | null {
+  const known = values.filter((value) => value !== null)
+  if (known.some((value) => value >= infinityNs || value <= -infinityNs)) return null
+  for (const [unit, size] of timeUnits) {
+    if (!known.every((value) => value % size === 0n && inInt64(value / size))) continue
+    const counts = values.map((value) => (value === null ? null : value / size))
+    return numbers(new Timestamp(unit, utc ? 'UTC' : null), BigInt64Array, counts)
+  }
+  return null
 }
 
 const decimalDigitsMax = 38

@@ -1,7 +1,10 @@
 /** Detection and refusal of columns, and what metadata becomes in Arrow. */
 import { mkdir } from 'node:fs/promises'
+import type { RecordBatch } from 'apache-arrow'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openParquet } from '../../src/adapters/parquet.js'
+import { SegmentMetadata } from '../../src/cache/metadata.js'
+import { cellToValue } from '../../src/core/cell.js'
 import { makeScratch, type Scratch, writeParquet } from './parquet-files-written.js'
 import { currentManifest, never, pullCollection } from './pulled-rows.js'
 
@@ -183,8 +186,9 @@ describe('metadata', () => {
       blob: ["'\\x00\\xFF'::BLOB", 'Binary', Uint8Array.of(0, 255)],
       day: ["DATE '1899-12-31'", 'Date32<DAY>', Date.UTC(1899, 11, 31)],
       clock: ["TIME '04:46:55.755516'", 'Time64<NANOSECOND>', 17215755516000n],
-      ts: ["TIMESTAMP '2020-06-30 04:46:55.755'", 'Timestamp<NANOSECOND>', 1593492415755],
-      tz: ["TIMESTAMPTZ '2020-06-30 04:46:55.755+00'", 'Timestamp<NANOSECOND, UTC>', 1593492415755],
+      ts: ["TIMESTAMP '2020-06-30 04:46:55.755'", 'Timestamp<MICROSECOND>', 1593492415755],
+      tz: ["TIMESTAMPTZ '2020-06-30 04:46:55.755+00'", 'Timestamp<MICROSECOND, UTC>', 1593492415755],
+      ms: ["TIMESTAMP_MS '9999-12-31 23:59:59.999'", 'Timestamp<MICROSECOND>', 253402300799999],
       ns: ["TIMESTAMP_NS '1969-12-31 23:59:59.999000000'", 'Timestamp<NANOSECOND>', -1],
       words: ["['a', NULL, 'ccc']", 'List<Utf8>', ['a', null, 'ccc']],
       flags: ['[true, false, NULL]', 'List<Bool>', [true, false, null]],
@@ -218,16 +222,42 @@ describe('metadata', () => {
     expect(rows).toBe(5000)
   })
 
-  it.each(['9999-12-31', '1600-01-01'])(
-    'refuses a timestamp that nanoseconds cannot hold (%s), naming the column',
-    async (day) => {
-      const query = `SELECT 1 AS id, ${vector}, TIMESTAMP '${day}' AS ends`
-      const call = pullCollection(await source([query]))
-      await expect(call).rejects.toMatchObject({ code: 'LG_UNSUPPORTED' })
-      await expect(call).rejects.toThrow(/"ends" holds the timestamp .*"columns"/)
-      expect((await pullCollection(await source([query], { columns: [] }))).rows.length).toBe(1)
-    },
-  )
+  it('keeps each file of a collection in its own unit of time; far years, infinity and absent columns among them', async () => {
+    const cell = async (sql: string) => {
+      const adapter = await source([
+        `SELECT 1 AS id, ${vector}, ${sql} AS ends, [${sql}] AS list`,
+        `SELECT 2 AS id, ${vector}, TIMESTAMP_NS '2024-01-01 00:00:00.000000001' AS ends, TIME '00:00:01' AS clock, [TIMESTAMPTZ '2024-01-01 00:00:00+00'] AS zoned`,
+      ])
+      const manifest = await currentManifest(adapter)
+      const { name } = (await adapter.listCollections({ signal: never() }))[0]!
+      const found: unknown[] = []
+      for (const part of manifest.parts) {
+        const batches: RecordBatch[] = []
+        for await (const { metadata } of adapter.pullVectors({ collection: name, manifest, part }, { signal: never() }))
+          batches.push(metadata!)
+        const metadata = SegmentMetadata.fromBatches(manifest.columns, batches)
+        found.push(
+          Object.fromEntries(
+            manifest.columns.map(({ name, type }, c) => [name, cellToValue(metadata.cell(0, c), type)]),
+          ),
+        )
+      }
+      return found
+    }
+    const written = {
+      "TIMESTAMP '9999-12-31 23:59:59.999999'": '9999-12-31T23:59:59.999999',
+      "TIMESTAMP_MS '9999-12-31'": '9999-12-31T00:00:00',
+      "TIMESTAMP_S '0001-01-01'": '0001-01-01T00:00:00',
+      "TIMESTAMP '12345-01-01'": '+012345-01-01T00:00:00',
+      "TIMESTAMP 'infinity'": 'infinity',
+      "TIMESTAMP '-infinity'": '-infinity',
+    }
+    for (const [sql, text] of Object.entries(written))
+      expect(await cell(sql), sql).toEqual([
+        { ends: text, list: [text], clock: null, zoned: null },
+        { ends: '2024-01-01T00:00:00.000000001', list: null, clock: '00:00:01', zoned: ['2024-01-01T00:00:00Z'] },
+      ])
+  })
 })
 
 /** Arrow's lists and decimals as plain values. */

@@ -13,20 +13,40 @@ import {
   Schema,
   Struct,
   TimeNanosecond,
-  TimestampNanosecond,
+  Timestamp,
+  TimeUnit,
   Utf8,
 } from 'apache-arrow'
 import type { Cell, Column, ColumnType } from '../../src/core/column.js'
+import { infinityNs } from '../../src/core/temporal.js'
 
-/** A record batch as adapters deliver it (see src/adapters/arrow-columns.ts), from cells by column. */
-export function arrowBatch(columns: readonly Column[], cells: readonly (readonly Cell[])[]): RecordBatch {
-  const children = columns.map(({ type }, i) => arrowData(type, cells[i]!))
+/** A record batch as adapters deliver it (see src/adapters/arrow-columns.ts), from cells by column; timestamps fit the unit. */
+export function arrowBatch(
+  columns: readonly Column[],
+  cells: readonly (readonly Cell[])[],
+  unit: TimeUnit = TimeUnit.NANOSECOND,
+): RecordBatch {
+  const children = columns.map(({ type }, i) => arrowData(type, cells[i]!, unit))
   const fields = children.map((child, i) => new Field(columns[i]!.name, child.type, true))
   const data = makeData({ type: new Struct(fields), length: cells[0]!.length, nullCount: 0, children })
   return new RecordBatch(new Schema(fields), data)
 }
 
-function arrowData(type: ColumnType, cells: readonly Cell[]): Data {
+/** Nanoseconds in each of Arrow's units. */
+export const nsPerUnit: Readonly<Record<TimeUnit, bigint>> = {
+  [TimeUnit.SECOND]: 1_000_000_000n,
+  [TimeUnit.MILLISECOND]: 1_000_000n,
+  [TimeUnit.MICROSECOND]: 1000n,
+  [TimeUnit.NANOSECOND]: 1n,
+}
+
+function count(cell: bigint | null, unit: TimeUnit): bigint {
+  if (cell === null) return 7n
+  if (cell === infinityNs || cell === -infinityNs) return cell / 1_000_000_000n
+  return cell / nsPerUnit[unit]
+}
+
+function arrowData(type: ColumnType, cells: readonly Cell[], unit: TimeUnit): Data {
   const nullBitmap = new Uint8Array(Math.ceil(cells.length / 8))
   for (const [i, cell] of cells.entries()) if (cell !== null) nullBitmap[i >> 3]! |= 1 << (i & 7)
   const nullCount = cells.filter((cell) => cell === null).length
@@ -54,7 +74,11 @@ function arrowData(type: ColumnType, cells: readonly Cell[]): Data {
     case 'time':
       return makeData({ ...base, type: new TimeNanosecond(), data: int64s() })
     case 'timestamp':
-      return makeData({ ...base, type: new TimestampNanosecond(type.utc ? 'UTC' : null), data: int64s() })
+      return makeData({
+        ...base,
+        type: new Timestamp(unit, type.utc ? 'UTC' : null),
+        data: BigInt64Array.from(cells, (cell) => count(cell as bigint | null, unit)),
+      })
     case 'string':
       return bytesData(base, new Utf8(), cells)
     case 'json':
@@ -67,7 +91,7 @@ function arrowData(type: ColumnType, cells: readonly Cell[]): Data {
       return bytesData(base, new Binary(), cells)
     case 'list': {
       const lists = cells.map((cell) => (cell as readonly Cell[] | null) ?? [])
-      const child = arrowData(type.element, lists.flat(1) as Cell[])
+      const child = arrowData(type.element, lists.flat(1) as Cell[], unit)
       const list = new List(new Field('item', child.type, true))
       return makeData({ ...base, type: list, valueOffsets: offsets(lists), child })
     }

@@ -10,6 +10,7 @@ import {
   formatDate,
   formatTime,
   formatTimestamp,
+  infinityNs,
   parseDate,
   parseTime,
   parseTimestamp,
@@ -34,6 +35,10 @@ test.each<[Cell, ColumnType, string]>([
   [45000_500000000n, { kind: 'time' }, '"12:30:00.5"'],
   [1709208000_000000000n, utc, '"2024-02-29T12:00:00Z"'],
   [-1n, utc, '"1969-12-31T23:59:59.999999999Z"'],
+  [infinityNs, utc, '"infinity"'],
+  [-infinityNs, utc, '"-infinity"'],
+  [253402300800_000000000n, utc, '"+010000-01-01T00:00:00Z"'],
+  [-62167219201_000000000n, utc, '"-000001-12-31T23:59:59Z"'],
   [1709208000_120000000n, { kind: 'timestamp', utc: false }, '"2024-02-29T12:00:00.12"'],
   [[1n, null, 2n], { kind: 'list', element: { kind: 'int' } }, '[1,null,2]'],
   [{ a: [12345678901234567890n, 'x'] }, { kind: 'json' }, '{"a":[12345678901234567890,"x"]}'],
@@ -53,7 +58,7 @@ test('what is returned can be used in a filter', () => {
     [{ kind: 'binary' }, fc.uint8Array()],
     [{ kind: 'date' }, fc.bigInt(-(2n ** 31n), 2n ** 31n - 1n)],
     [{ kind: 'time' }, fc.bigInt(0n, 86_400_000_000_000n - 1n)],
-    [utc, int64],
+    [utc, int64.map((seconds) => seconds * 1_000_000_000n)],
     [{ kind: 'timestamp', utc: false }, int64],
   ]
   for (const [type, values] of cells)
@@ -72,11 +77,14 @@ test('dates and times are read back as written, over the whole range of their co
       fc.bigInt(-(2n ** 31n), 2n ** 31n - 1n),
       fc.bigInt(0n, 86_400_000_000_000n - 1n),
       int64,
-      (days, time, ns) => {
+      int64,
+      (days, time, ns, seconds) => {
         expect(parseDate(formatDate(days))).toBe(days)
         expect(parseTime(formatTime(time))).toEqual({ at: time, exact: true })
         expect(parseTimestamp(formatTimestamp(ns, true))).toEqual({ at: ns, exact: true, zoned: true })
         expect(parseTimestamp(formatTimestamp(ns, false))).toEqual({ at: ns, exact: true, zoned: false })
+        const far = seconds * 1_000_000_000n
+        expect(parseTimestamp(formatTimestamp(far, false))?.at).toBe(far < -infinityNs ? -infinityNs : far)
         // JavaScript's own calendar, where it reaches.
         const ms = ns / 1_000_000n
         expect(formatTimestamp(ms * 1_000_000n, true).slice(0, 19)).toBe(

@@ -1,3 +1,4 @@
+import { TimeUnit } from 'apache-arrow'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { evaluateFilter } from '../../src/cache/filter.js'
@@ -9,7 +10,8 @@ import { formatPredicate, type Literal, type Predicate, parsePredicate } from '.
 import { bindPredicate } from '../../src/core/predicate-bind.js'
 import { evaluatePredicate } from '../../src/core/predicate-evaluate.js'
 import { formatPredicateText, parsePredicateText } from '../../src/core/predicate-text.js'
-import { arrowBatch } from '../cache/arrow-batch.js'
+import { infinityNs } from '../../src/core/temporal.js'
+import { arrowBatch, nsPerUnit } from '../cache/arrow-batch.js'
 
 const scalarTypes: readonly ColumnType[] = [
   { kind: 'bool' },
@@ -52,8 +54,22 @@ const double = fc.oneof(
 const decimal = fc.oneof(int64, fc.constantFrom(10n ** 38n - 1n, 1n - 10n ** 38n, 2n ** 64n, -(2n ** 96n)))
 const day = 86_400_000_000_000n
 
-/** Values of a column: few, so that predicates hit them, and the extremes of the type. */
-function cellOf(type: ColumnType): fc.Arbitrary<Cell> {
+const units = [TimeUnit.SECOND, TimeUnit.MILLISECOND, TimeUnit.MICROSECOND, TimeUnit.NANOSECOND]
+
+/** Timestamps that a column of the unit can hold: up to one before its infinities. */
+const timestamp = (unit: TimeUnit): fc.Arbitrary<bigint> =>
+  fc.oneof(
+    {
+      weight: 3,
+      arbitrary: int64
+        .filter((count) => count > 1n - 2n ** 63n && count < 2n ** 63n - 1n)
+        .map((count) => count * nsPerUnit[unit]),
+    },
+    fc.constantFrom(...[-1n, 1n].flatMap((sign) => [sign * (2n ** 63n - 2n) * nsPerUnit[unit], sign * infinityNs])),
+  )
+
+/** Values of a column: few, so that predicates hit them, and the extremes of the type; timestamps of the unit. */
+function cellOf(type: ColumnType, unit: TimeUnit): fc.Arbitrary<Cell> {
   switch (type.kind) {
     case 'bool':
       return fc.boolean()
@@ -72,9 +88,9 @@ function cellOf(type: ColumnType): fc.Arbitrary<Cell> {
     case 'time':
       return fc.oneof(fc.bigInt(0n, 2n), fc.constant(day - 1n))
     case 'timestamp':
-      return int64
+      return timestamp(unit)
     case 'list':
-      return fc.array(nullable(cellOf(type.element)), { maxLength: 3 })
+      return fc.array(nullable(cellOf(type.element, unit)), { maxLength: 3 })
     case 'json':
       return fc.constantFrom<Cell>({ a: 1 }, [], 'x', false)
   }
@@ -84,7 +100,11 @@ const nullable = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | null> => fc.opti
 
 /** Literals that a column of the type takes: values of it, values between two of them, values it cannot hold. */
 function literalOf(type: ColumnType): fc.Arbitrary<Literal> {
-  const written = cellOf(type).map((cell) => cellToValue(cell, type) as Literal)
+  // Of any unit: a column's own, finer and coarser ones.
+  const written = fc
+    .constantFrom(...units)
+    .chain((unit) => cellOf(type, unit))
+    .map((cell) => cellToValue(cell, type) as Literal)
   switch (type.kind) {
     case 'int':
       return fc.oneof(
@@ -118,6 +138,7 @@ function literalOf(type: ColumnType): fc.Arbitrary<Literal> {
       return fc.oneof(
         written,
         written.map((text) => {
+          if (/infinity$/.test(text as string)) return text
           const [, start, fraction, zone] = /^(.*?:\d\d:\d\d)(?:\.(\d+))?(Z?)$/.exec(text as string)!
           return `${start}.${(fraction ?? '').padEnd(9, '0')}5${zone}`
         }),
@@ -176,8 +197,9 @@ const columnsOf = fc
   .array(fc.constantFrom(...types), { minLength: 1, maxLength: 4 })
   .map((chosen) => chosen.map((type, i): Column => ({ name: `c${i}`, type })))
 
-const scenario = columnsOf.chain((columns) =>
+const scenario = fc.tuple(columnsOf, fc.constantFrom(...units)).chain(([columns, unit]) =>
   fc.record({
+    unit: fc.constant(unit),
     columns: fc.constant(columns),
     /** Rows of each batch. */
     batches: fc.array(
@@ -185,7 +207,7 @@ const scenario = columnsOf.chain((columns) =>
         .nat(45)
         .chain((rows) =>
           fc.tuple(
-            ...columns.map(({ type }) => fc.array(nullable(cellOf(type)), { minLength: rows, maxLength: rows })),
+            ...columns.map(({ type }) => fc.array(nullable(cellOf(type, unit)), { minLength: rows, maxLength: rows })),
           ),
         ),
       { minLength: 1, maxLength: 3 },
@@ -205,9 +227,9 @@ function throughIpc(metadata: SegmentMetadata): SegmentMetadata {
 
 test('laws 1 and 3: a filter over columns keeps the rows the reference evaluator keeps, whatever the batches', () => {
   fc.assert(
-    fc.property(scenario, ({ columns, batches, skip, predicate }) => {
+    fc.property(scenario, ({ columns, unit, batches, skip, predicate }) => {
       const cells = columns.map((_, c) => batches.flatMap((batch) => batch[c]!.slice(skip)))
-      const arrow = batches.map((batch) => arrowBatch(columns, batch).slice(skip))
+      const arrow = batches.map((batch) => arrowBatch(columns, batch, unit).slice(skip))
       const built = SegmentMetadata.fromBatches(columns, arrow)
       const bound = bindPredicate(predicate, columns)
       const rows = cells[0]!.length
@@ -233,10 +255,14 @@ test.each(types)('law 1: every test of a column of %o agrees with the reference 
   const column: Column = { name: 'x', type }
   fc.assert(
     fc.property(
-      fc.array(nullable(cellOf(type)), { minLength: 1, maxLength: 40 }),
+      fc
+        .constantFrom(...units)
+        .chain((unit) =>
+          fc.tuple(fc.constant(unit), fc.array(nullable(cellOf(type, unit)), { minLength: 1, maxLength: 40 })),
+        ),
       testOf(column),
-      (cells, predicate) => {
-        const metadata = SegmentMetadata.fromBatches([column], [arrowBatch([column], [cells])])
+      ([unit, cells], predicate) => {
+        const metadata = SegmentMetadata.fromBatches([column], [arrowBatch([column], [cells], unit)])
         const bound = bindPredicate(predicate, [column])
         const kept = evaluateFilter(bound, metadata, cells.length)
         expect(cells.map((_, row) => ((kept[row >> 5]! >>> (row & 31)) & 1) === 1)).toEqual(

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { Cell, ColumnType } from '../../src/core/column.js'
 import { backendId } from '../../src/core/generation.js'
 import type { RowId } from '../../src/core/id.js'
+import { infinityNs } from '../../src/core/temporal.js'
 import type { Result } from '../../src/federation/answer.js'
 import { receiptJson } from '../../src/server/answer-json.js'
 import { arrowMediaType, arrowStream } from '../../src/server/arrow-answer.js'
@@ -78,6 +79,13 @@ test.each<[ColumnType, readonly Cell[], string, readonly unknown[]]>([
   [{ kind: 'int' }, [2n ** 64n, null], 'Utf8', ['18446744073709551616', null]],
   [{ kind: 'string' }, ['a', null, ''], 'Utf8', ['a', null, '']],
   [{ kind: 'time' }, [5n, null], 'Time64<NANOSECOND>', [5n, null]],
+  [
+    { kind: 'timestamp', utc: false },
+    [253402300800_000000n * 1000n, null],
+    'Timestamp<MICROSECOND>',
+    [253402300800_000, null],
+  ],
+  [{ kind: 'timestamp', utc: true }, [infinityNs, null], 'Utf8', ['infinity', null]],
   [{ kind: 'date' }, [19_000n, null], 'Date32<DAY>', [19_000 * 86_400_000, null]],
   [{ kind: 'json' }, [{ a: 2n ** 60n }, null], 'Utf8', ['{"a":1152921504606846976}', null]],
   [{ kind: 'decimal', scale: 2 }, [10n ** 38n, null], 'Utf8', [`${10n ** 36n}.00`, null]],
