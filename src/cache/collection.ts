@@ -270,7 +270,9 @@ export class Collection {
         if (consistency.kind === 'frozen' && this.#current !== null) return this.#current
         if (consistency.kind === 'ttl' && this.#watch.observed !== null) {
           const { generation, atMs } = this.#watch.observed
-          if (this.#options.clock.now() - atMs <= consistency.ttlMs) return waitFor(this.#version(generation), signal)
+          const ageMs = this.#options.clock.now() - atMs
+          // A clock that was set back says nothing of the age.
+          if (ageMs >= 0 && ageMs <= consistency.ttlMs) return waitFor(this.#version(generation), signal)
         }
         return waitFor(this.#checkedVersion(), signal)
       }

@@ -75,5 +75,11 @@ export interface Answer {
   readonly receipt: Receipt | null
 }
 
-/** A distance as callers see it and digests cover it: float32, never -0. Answers are ordered by the float64 behind it. */
-export const wireDistance = (distance: number): number => Math.fround(distance) + 0
+/**
+ * A distance as callers see it and digests cover it: float32, never -0; float64 where float32 would overflow, since JSON
+ * has no Infinity. Answers are ordered by the float64 behind it.
+ */
+export function wireDistance(distance: number): number {
+  const rounded = Math.fround(distance)
+  return (Number.isFinite(rounded) ? rounded : distance) + 0
+}

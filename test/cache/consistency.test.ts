@@ -109,6 +109,15 @@ test('ttl: asks the source again only when the last check is older', async () =>
   expect(source.counts.generation).toBe(2)
 })
 
+test('ttl: a clock that was set back makes no check younger', async () => {
+  const { cache, clock } = await openCache()
+  const source = oneFile()
+  await ask(cache, source.collection(), vector, ttl(1000))
+  clock.ms -= 3_600_000
+  source.files.delete('a')
+  expect((await ask(cache, source.collection(), vector, ttl(1000))).hits).toEqual([])
+})
+
 test('law 7: once a newer generation was observed, ttl does not answer from the older one', async () => {
   const { cache } = await openCache()
   const source = oneFile()

@@ -52,6 +52,14 @@ describe('full receipts', () => {
     expect(new Set(digests).size).toBe(digests.length)
   })
 
+  test('cover distances that float32 cannot hold', async () => {
+    const digest = async (length: number): Promise<string> => {
+      const { gateway } = await scriptedGateway([{ name: 'a/x', rows: [{ id: 1n, vector: [length, 0] }] }])
+      return (await fullReceipt(gateway)).digest!
+    }
+    expect(await digest(1e30)).not.toBe(await digest(2e30))
+  })
+
   test('a row is repeated as the vector that was searched for', async () => {
     const { gateway } = await scriptedGateway(collections())
     const target = { kind: 'row', collection: parseName('b/y'), id: 1n } as const
