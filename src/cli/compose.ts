@@ -57,12 +57,13 @@ async function inOrder(steps: readonly (() => Promise<void>)[]): Promise<void> {
 }
 
 /**
- * Opens cache, sources and server. `graceMs`: how long requests under way may go on after `close`.
+ * Opens cache, sources and server. `graceMs`: how long requests under way may go on after `close`. `cache`: "memory" leaves
+ * the cache directory alone.
  * Throws LG_LOCK_HELD when another process uses the cache directory, and what the sources' options are refused with.
  */
 export async function compose(
   config: Config,
-  options: { readonly logLevel: string; readonly graceMs: number },
+  options: { readonly logLevel: string; readonly graceMs: number; readonly cache: 'directory' | 'memory' },
 ): Promise<Composed> {
   const log = pino({ level: options.logLevel, base: null }, pino.destination({ fd: 2, sync: true }))
   const workers = config.cache.workers === 0 ? Math.max(1, availableParallelism() - 1) : config.cache.workers
@@ -72,7 +73,7 @@ export async function compose(
     const executor = openPool({ workers })
     opened.push(() => executor.close())
     const cache = await createVectorCache({
-      directory: config.cache.dir,
+      directory: options.cache === 'directory' ? config.cache.dir : null,
       pool: new ArenaPool({ bytesMax: config.cache.memoryBytesMax, scratchSlots: workers + 1 }),
       diskBytesMax: config.cache.diskBytesMax,
       executor,
@@ -124,6 +125,23 @@ export async function compose(
   } catch (error) {
     await close()
     throw error
+  }
+}
+
+/**
+ * Opens everything for one command. A cache directory that another process holds is left to it: `heldCache` is then its
+ * LG_LOCK_HELD, and the cache is in memory only.
+ */
+export async function composeOnce(
+  config: Config,
+  { logLevel }: { readonly logLevel: string },
+): Promise<{ readonly composed: Composed; readonly heldCache: GatewayError | null }> {
+  const options = { logLevel, graceMs: 0 }
+  try {
+    return { composed: await compose(config, { ...options, cache: 'directory' }), heldCache: null }
+  } catch (error) {
+    if (!(error instanceof GatewayError && error.code === 'LG_LOCK_HELD')) throw error
+    return { composed: await compose(config, { ...options, cache: 'memory' }), heldCache: error }
   }
 }
 

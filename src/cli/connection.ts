@@ -48,8 +48,13 @@ function remote(url: string): Connection {
 
 async function inProcess(flags: ConnectionFlags, paths: readonly string[]): Promise<Connection> {
   const config = await loadConfig(flags, paths)
-  const { compose } = await import('./compose.js')
-  const composed = await compose(config, { logLevel: 'error', graceMs: 0 })
+  const { composeOnce } = await import('./compose.js')
+  const { composed, heldCache } = await composeOnce(config, { logLevel: 'error' })
+  if (heldCache !== null)
+    process.stderr.write(
+      `lakegate: ${config.cache.dir}: another process uses this cache directory; reading the sources again, into memory ` +
+        '(ask a running server with --url)\n',
+    )
   return {
     async ask(method, path, body) {
       const reply = await composed.server.inject({

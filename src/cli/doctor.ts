@@ -99,20 +99,22 @@ const checkCacheDirectory = (config: Config): Promise<Finding> =>
     return `${path} can be written, ${formatBytes(bavail * bsize)} free, budget ${formatBytes(config.cache.diskBytesMax)}`
   })
 
-/** Opens everything as `serve` would, so a lock held by another process shows too. */
+/** Opens everything as `serve` would. A server that uses the cache directory is no fault: it is mentioned. */
 async function checkSources(config: Config): Promise<Finding[]> {
-  const { compose } = await import('./compose.js')
+  const { composeOnce } = await import('./compose.js')
   try {
-    const composed = await compose(config, { logLevel: 'fatal', graceMs: 0 })
+    const { composed, heldCache } = await composeOnce(config, { logLevel: 'fatal' })
+    const lock = heldCache === null ? [] : [{ check: 'cache lock', ok: true, detail: heldCache.message }]
     try {
       const signal = AbortSignal.timeout(60_000)
       const collections = await composed.gateway.collections({ signal })
-      return composed.gateway.sources().map((source) => {
+      const sources = composed.gateway.sources().map((source): Finding => {
         const count = collections.filter((collection) => collection.ref.backend === source.backend).length
         const detail =
           source.error?.message ?? `${source.kind}, ${count === 1 ? '1 collection' : `${count} collections`}`
         return { check: `source ${source.backend}`, ok: source.error === null, detail }
       })
+      return [...lock, ...sources]
     } finally {
       await composed.close()
     }

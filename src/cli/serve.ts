@@ -29,7 +29,7 @@ SIGTERM or SIGINT: no new connections, requests under way are finished (at most 
   async run({ flags, positionals }) {
     const config = await loadConfig(flags, positionals)
     assertMayListen(config)
-    const composed = await compose(config, { logLevel: readLogLevel(flags['log-level']), graceMs })
+    const composed = await compose(config, { logLevel: readLogLevel(flags['log-level']), graceMs, cache: 'directory' })
     const stopped = stopSignal()
     try {
       const url = await composed.listen()

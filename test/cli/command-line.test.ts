@@ -115,6 +115,29 @@ describe('serve', () => {
     expect(message).toContain(path('served'))
   })
 
+  test('commands in another process do without its cache directory, and say so in one line', async () => {
+    const cache = ['--cache-dir', path('served')]
+    const run = async (args: readonly string[]) => {
+      const { code, stdout, stderr } = await runLakegate([...args, ...cache], { cwd: directory })
+      expect(code, stderr).toBe(0)
+      expect(stderr.trim().split('\n')).toEqual([
+        `lakegate: ${path('served')}: another process uses this cache directory; reading the sources again, into memory (ask a running server with --url)`,
+      ])
+      return stdout
+    }
+    const answer = await run(['query', parquet, '--row', '7', '-k', '3', '--json'])
+    expect(JSON.parse(answer)).toMatchObject({ results: [{ id: 7 }, {}, {}], receipt: { complete: true } })
+    expect(await run(['collections', parquet])).toMatch(/^rows\/rows +parquet /m)
+    expect(await run(['explain', parquet, '--row', '7'])).toMatch(/^rows\/rows +cache /m)
+  })
+
+  test('doctor mentions who has the cache directory, checks the sources all the same, and passes', async () => {
+    const { code, stdout } = await runLakegate(['doctor', parquet, '--cache-dir', path('served')])
+    expect(stdout).toMatch(/^ok {4}cache lock: cache\.dir: .* is in use by process \d+/m)
+    expect(stdout).toMatch(/^ok {4}source rows: parquet, 1 collection$/m)
+    expect(code).toBe(0)
+  })
+
   test('commands ask it with --url', async () => {
     const query = await runLakegate(['query', 'rows/rows', '--row', '7', '-k', '3', '--json', '--url', server.url])
     expect(query.stderr).toBe('')
