@@ -15,6 +15,7 @@ export interface LayoutOptions {
   readonly id: string | null
   readonly vector: string | null
   readonly columns: readonly string[] | null
+  readonly onBadRow: 'refuse' | 'skip'
 }
 
 export interface Layout {
@@ -50,7 +51,12 @@ export async function decideLayout(
       throw unsupported('columns', `there is no column ${JSON.stringify(name)}; there are ${quoteNames(names)}`)
     return { name, type: partitions.get(name) ?? joinColumn(files, name) }
   })
-  return { vectorColumn, idColumn, metadata, dimension: await findDimension(files, vectorColumn, { signal }) }
+  return {
+    vectorColumn,
+    idColumn,
+    metadata,
+    dimension: await findDimension(files, vectorColumn, options.onBadRow, { signal }),
+  }
 }
 
 /** Other vector columns are not metadata unless they are asked for: they would fill every answer. */

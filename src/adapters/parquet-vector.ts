@@ -11,6 +11,8 @@ interface CallOptions {
 
 /** Rows looked at to find the dimension. */
 const sampleRows = 1000
+/** Rows that must agree with the average of a footer before it is believed. */
+const confirmRows = 100
 
 /** The vector column: the one named, the only list of numbers, or the only bytes or text that read as vectors. */
 export async function decideVector(
@@ -119,6 +121,7 @@ async function queryParquet(file: ParquetFile, sql: string, { signal }: CallOpti
 export async function findDimension(
   files: readonly FileWithFooter[],
   vectorColumn: string,
+  onBadRow: 'refuse' | 'skip',
   { signal }: CallOptions,
 ): Promise<number | null> {
   const counts = new Map<number, number>()
@@ -127,7 +130,7 @@ export async function findDimension(
     if (sampled > 0 && (sampled >= sampleRows || index >= 4)) break
     const type = footer.columns.get(vectorColumn)
     if (type === undefined) continue
-    const even = footer.rows < sampleRows ? null : await evenLength(file, vectorColumn, type, { signal })
+    const even = footer.rows < sampleRows ? null : await footerLength(file, vectorColumn, type, onBadRow, { signal })
     if (even !== null) {
       counts.set(even, (counts.get(even) ?? 0) + footer.rows)
       sampled += footer.rows
@@ -143,6 +146,23 @@ export async function findDimension(
     if (length > 0 && (best === null || count > counts.get(best)!)) best = length
   }
   return best
+}
+
+/**
+ * The length that a file's footer tells, else null. Ragged rows may average a whole number: where they are not refused
+ * anyway, the first ones must agree.
+ */
+async function footerLength(
+  file: ParquetFile,
+  column: string,
+  type: DuckDBType,
+  onBadRow: 'refuse' | 'skip',
+  { signal }: CallOptions,
+): Promise<number | null> {
+  const even = await evenLength(file, column, type, { signal })
+  if (even === null || onBadRow === 'refuse') return even
+  const first = await sampleLengths(file, column, type, confirmRows, { signal })
+  return first.every((length) => length === even) ? even : null
 }
 
 /**

@@ -47,6 +47,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
     id: textOption(name, options, 'id'),
     vector: textOption(name, options, 'vector'),
     columns: listOption(name, options, 'columns'),
+    onBadRow,
   }
   const info: CollectionInfo = {
     name: textOption(name, options, 'collection') ?? nameOfUri(uri),
@@ -125,7 +126,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
 
   return {
     id: backendId(name),
-    configuration: JSON.stringify({ readerVersion, uri, onBadRow, ...layoutOptions }),
+    configuration: JSON.stringify({ readerVersion, uri, ...layoutOptions }),
 
     async listCollections({ signal }) {
       signal.throwIfAborted()

@@ -95,6 +95,14 @@ describe('vector column', () => {
     )
     expect([even.dimension, odd.dimension, nulls.dimension]).toEqual([7, 7, 7])
   })
+
+  it('the dimension of ragged rows is their most common length, whatever whole number they average', async () => {
+    const length = 'CASE WHEN i % 3 = 0 THEN 10 ELSE 7 END'
+    const adapter = await source([`SELECT i AS id, [x::FLOAT FOR x IN range(${length})] AS v FROM range(3000) t(i)`], {
+      on_bad_row: 'skip',
+    })
+    expect((await currentManifest(adapter)).dimension).toBe(7)
+  })
 })
 
 describe('id column', () => {
