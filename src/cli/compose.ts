@@ -106,6 +106,7 @@ export async function compose(
         deadlineMs: config.query.deadlineMs,
         graceMs: options.graceMs,
         version: packageVersion(),
+        anyHost: config.auth.allowUnauthenticated,
       },
       clock: systemClock,
       log,

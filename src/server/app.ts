@@ -10,7 +10,8 @@ import type { Gateway } from '../federation/gateway.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
 import type { ServerContext } from './context.js'
-import { sendError } from './error-reply.js'
+import { sendError, unsupportedEncoding } from './error-reply.js'
+import { refuseForeignPage } from './foreign-pages.js'
 import { liveRoutes } from './live-socket.js'
 import { createMetrics } from './metrics.js'
 import { operationsRoutes } from './operations-routes.js'
@@ -30,6 +31,8 @@ export interface ServerConfig {
   /** How long a client that was answered before it had sent its whole body may go on sending. */
   readonly lingerMs?: number
   readonly version: string
+  /** Answer requests by whatever host name they came; otherwise only by IP addresses and names without a dot. */
+  readonly anyHost?: boolean
 }
 
 export interface ServerOptions {
@@ -92,8 +95,11 @@ export function createServer(options: ServerOptions): FastifyInstance {
   })
   drainOnClose(app, context, config.graceMs)
   app.addHook('onRequest', async (request) => {
+    refuseForeignPage(request, { anyHost: config.anyHost ?? false })
     // Before the body is read, so that its content type does not matter.
     if (request.is404) throw noSuchRoute(request.method, request.url)
+    const encoding = request.headers['content-encoding']
+    if (encoding !== undefined && encoding !== 'identity' && request.method !== 'GET') throw unsupportedEncoding(encoding)
   })
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'

@@ -47,6 +47,13 @@ function refusedByFastify(error: FastifyError, request: FastifyRequest): Gateway
   }
 }
 
+export const unsupportedEncoding = (found: string): GatewayError =>
+  new GatewayError(
+    'LG_UNSUPPORTED_MEDIA_TYPE',
+    `content-encoding: expected none (bodies are read as they are), found ${JSON.stringify(found.slice(0, 40))}`,
+    { field: 'content-encoding' },
+  )
+
 export const unsupportedMediaType = (request: FastifyRequest, expected = 'application/json'): GatewayError =>
   new GatewayError(
     'LG_UNSUPPORTED_MEDIA_TYPE',

@@ -226,7 +226,7 @@ function route(doc: RouteDoc) {
     ...(doc.body === undefined ? {} : { body: doc.body }),
     ...(doc.params === undefined ? {} : { params: doc.params }),
     querystring: doc.querystring ?? noQuery,
-    response: { [doc.status ?? 200]: doc.ok, ...errors(500, 503, ...doc.errors) },
+    response: { [doc.status ?? 200]: doc.ok, ...errors(403, 500, 503, ...doc.errors) },
   }
 }
 
@@ -341,7 +341,7 @@ export const ingest = route({
     ),
   }),
   ok: Type.Object({ accepted: Type.Integer(), rejected: Type.Integer(), epoch: Type.Integer() }),
-  errors: [...bodyErrors, 403, 409],
+  errors: [...bodyErrors, 409],
 })
 
 export const deleteRows = route({
@@ -349,7 +349,7 @@ export const deleteRows = route({
   tag: 'rvf',
   body: closed({ ids: Type.Array(rowId, { minItems: 1 }) }),
   ok: Type.Object({ deleted: Type.Integer(), epoch: Type.Integer() }),
-  errors: [...bodyErrors, 403, 409],
+  errors: [...bodyErrors, 409],
 })
 
 export const status = route({
@@ -439,7 +439,7 @@ export const refresh = route({
   tag: 'collections',
   params: collectionParams,
   ok: Type.Object({ generation: Type.String(), changed: Type.Boolean(), parts_pulled: Type.Integer() }),
-  errors: [400, 404, 409, 422, 504],
+  errors: [...bodyErrors, 404, 409, 504],
 })
 
 export const invalidate = route({
@@ -447,7 +447,7 @@ export const invalidate = route({
   tag: 'collections',
   params: collectionParams,
   ok: Type.Object({ invalidated: Type.Literal(true) }),
-  errors: [400, 404, 504],
+  errors: [...bodyErrors, 404, 504],
 })
 
 export const history = route({
@@ -539,7 +539,7 @@ export const removeSource = route({
   params: Type.Object({ name: Type.String() }),
   status: 204,
   ok: noContent,
-  errors: [400, 404, 409, 504],
+  errors: [...bodyErrors, 404, 409, 504],
 })
 
 const text = (type: string, description: string): TSchema =>
