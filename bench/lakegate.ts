@@ -57,6 +57,7 @@ export async function openGateway(
     consistency: { kind: 'frozen' },
     local: sources[0]!,
     writable: localDefault,
+    detectKind: async () => 'array',
     openAdapter: async ({ name }) => {
       const i = Number(name.slice('bench'.length))
       const vectors = dataset.base.subarray(firstRow(i) * dimension, firstRow(i + 1) * dimension)

@@ -1,6 +1,6 @@
 /** The files of a Parquet source: listed whole or not at all, identified without being read. */
 import { createHash } from 'node:crypto'
-import type { BigIntStats, Dirent } from 'node:fs'
+import { type BigIntStats, type Dirent, existsSync } from 'node:fs'
 import { lstat, readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { GatewayError } from '../core/errors.js'
@@ -30,8 +30,8 @@ export interface FileListing {
 
 /** What a `uri` names; the collection is called after it. */
 export function nameOfUri(uri: string): string {
-  const literal = isGlob(uri) ? globRoot(uri) : resolve(uri)
-  return basename(literal).replace(/\.(parquet|parq|pq)$/i, '') || 'parquet'
+  const literal = isGlob(uri) && !existsSync(uri) ? globRoot(uri) : uri
+  return basename(resolve(literal)).replace(/\.(parquet|parq|pq)$/i, '') || 'parquet'
 }
 
 /** Every Parquet file that the uri (a file, a directory, or a glob) stands for now. */

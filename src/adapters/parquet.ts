@@ -42,6 +42,10 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
     throw new GatewayError('LG_INVALID_REQUEST', `source "${name}": uri: expected a path, a directory or a glob`, {
       field: 'uri',
     })
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(uri))
+    throw new GatewayError('LG_UNSUPPORTED', `source "${name}": uri: expected a local path, found ${uri}`, {
+      field: 'uri',
+    })
   const onBadRow = choiceOption(name, options, 'on_bad_row', ['refuse', 'skip'], 'refuse')
   const layoutOptions = {
     id: textOption(name, options, 'id'),

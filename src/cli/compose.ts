@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { BackendAdapter, OpenAdapter } from '../adapters/adapter.js'
-import { adapters, isAdapterKind } from '../adapters/registry.js'
+import { adapters, detectKind, isAdapterKind } from '../adapters/registry.js'
 import { ArenaPool } from '../cache/arena.js'
 import { createVectorCache } from '../cache/create-vector-cache.js'
 import { type Random, systemClock } from '../core/clock.js'
@@ -89,6 +89,7 @@ export async function compose(
     const gateway = createGateway({
       cache,
       openAdapter,
+      detectKind,
       clock: systemClock,
       log,
       consistency: config.query.consistency,

@@ -1,6 +1,7 @@
 /** Configuration: TOML text and environment in, a whole `Config` or every problem out. */
 import { parse, TomlError } from 'smol-toml'
 import { GatewayError } from '../core/errors.js'
+import { isBackendName } from '../core/generation.js'
 import { suggestion } from '../core/suggestion.js'
 import type { SourceConfig } from '../federation/gateway.js'
 import { locateKeys } from './config-lines.js'
@@ -137,7 +138,7 @@ function readSource(path: string, given: Table, problems: Problems): SourceConfi
   if (given.kind === undefined) problems.add(path, 'kind: missing; expected "parquet" or "local"')
   if (given.uri === undefined && kind === 'parquet')
     problems.add(path, 'uri: missing; expected a file, directory or glob')
-  if (typeof name === 'string' && !isSourceName(name))
+  if (typeof name === 'string' && !isBackendName(name))
     problems.add(`${path}.name`, `expected a name without "/", "*" or control characters, found ${shown(name)}`)
   return {
     name: typeof name === 'string' ? name : '',
@@ -146,10 +147,6 @@ function readSource(path: string, given: Table, problems: Problems): SourceConfi
     options,
   }
 }
-
-/** Source names appear in URLs and in "name/collection". */
-export const isSourceName = (name: string): boolean =>
-  name.length <= 255 && /^[^/*\p{Cc}]+$/u.test(name) && !/^\.+$/.test(name)
 
 function readSources(given: unknown, problems: Problems): SourceConfig[] {
   if (given === undefined) return []

@@ -23,7 +23,9 @@ function nameOf(path: string): string {
   const base = basename(resolve(named))
   const name =
     named === path && existsSync(named) && statSync(named).isFile() ? base.slice(0, -extname(base).length) : base
-  return name === '' ? 'root' : name
+  // What a source's name may not hold.
+  const allowed = name.replace(/[*\p{Cc}\p{Cs}]/gu, '-')
+  return allowed === '' ? 'root' : allowed
 }
 
 async function kindOf(path: string): Promise<string> {

@@ -13,6 +13,10 @@ export const partKey = (text: string): PartKey => text as PartKey
 export type BackendId = Brand<string, 'BackendId'>
 export const backendId = (text: string): BackendId => text as BackendId
 
+/** Whether a source may be called so: its name appears in URLs, in metrics, and before the slash of "backend/collection". */
+export const isBackendName = (name: string): boolean =>
+  name.length <= 255 && /^[^/*\p{Cc}\p{Cs}]+$/u.test(name) && !/^\.+$/.test(name)
+
 /** What is queried, named as callers write it: `backend/collection`. */
 export interface CollectionRef {
   readonly backend: BackendId

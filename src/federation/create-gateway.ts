@@ -3,7 +3,7 @@ import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
 import type { Clock } from '../core/clock.js'
 import type { Consistency } from '../core/contract.js'
 import { GatewayError, toGatewayError } from '../core/errors.js'
-import { backendId, type CollectionRef } from '../core/generation.js'
+import { backendId, type CollectionRef, isBackendName } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { Answer } from './answer.js'
 import { createCatalog, type OpenSource } from './catalog.js'
@@ -24,6 +24,8 @@ export interface GatewayOptions {
   /** Stays the caller's: close it after the gateway. */
   readonly cache: VectorCache
   readonly openAdapter: OpenSource
+  /** What kind of source a uri is. Throws LG_UNSUPPORTED, LG_SOURCE_UNAVAILABLE. */
+  readonly detectKind: (uri: string) => Promise<string>
   readonly clock: Clock
   readonly log: Log
   /** For queries that name none; null: each collection's own default. */
@@ -93,6 +95,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     defaultConsistency: consistencyFor(collection),
     statistics: cache.collectionStatistics(collection.ref),
   })
+
+  const kindOf = (uri: string | null): Promise<string> => {
+    if (uri !== null) return options.detectKind(uri)
+    throw new GatewayError('LG_MALFORMED_REQUEST', 'uri: expected a path, or a kind that needs none, found nothing', {
+      field: 'uri',
+    })
+  }
 
   return {
     search: (query, { signal }) => searchOne(query, signal),
@@ -194,10 +203,16 @@ export function createGateway(options: GatewayOptions): Gateway {
     cache: () => cache.statistics(),
     sources: () => catalog.sources(),
 
-    async addSource(config, { signal }) {
+    async addSource(source, { signal }) {
       await opened()
       signal.throwIfAborted()
-      const summary = await catalog.add(config)
+      if (!isBackendName(source.name))
+        throw new GatewayError(
+          'LG_INVALID_REQUEST',
+          `name: expected a name without "/", "*" or control characters, found ${JSON.stringify(source.name)}`,
+          { field: 'name' },
+        )
+      const summary = await catalog.add({ ...source, kind: source.kind ?? (await kindOf(source.uri)) })
       emit({ kind: 'source-added', backend: summary.backend })
       return summary
     },

@@ -37,6 +37,11 @@ export interface SourceConfig {
   readonly options: Readonly<Record<string, unknown>>
 }
 
+/** A source to add while running: of the kind that its uri is when it names none. */
+export interface SourceRequest extends Omit<SourceConfig, 'kind'> {
+  readonly kind: string | null
+}
+
 export interface ShardPlan {
   readonly ref: CollectionRef
   readonly route: 'cache' | 'pushdown'
@@ -108,7 +113,7 @@ export interface Gateway {
   history(ref: CollectionRef, options: CallOptions): Promise<readonly HeldGeneration[]>
   cache(): CacheStatistics
   sources(): readonly SourceSummary[]
-  addSource(config: SourceConfig, options: CallOptions): Promise<SourceSummary>
+  addSource(source: SourceRequest, options: CallOptions): Promise<SourceSummary>
   removeSource(backend: BackendId, options: CallOptions): Promise<void>
   /**
    * Writes go to the one writable collection that RVF messages mean. Creates it with the first vectors' dimension and l2.

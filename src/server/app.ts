@@ -99,7 +99,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
     // Before the body is read, so that its content type does not matter.
     if (request.is404) throw noSuchRoute(request.method, request.url)
     const encoding = request.headers['content-encoding']
-    if (encoding !== undefined && encoding !== 'identity' && request.method !== 'GET') throw unsupportedEncoding(encoding)
+    if (encoding !== undefined && encoding !== 'identity' && request.method !== 'GET')
+      throw unsupportedEncoding(encoding)
   })
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'

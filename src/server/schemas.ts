@@ -523,7 +523,7 @@ export const addSource = route({
   body: Type.Object(
     {
       name: Type.String({ minLength: 1, maxLength: 255 }),
-      kind: Type.String({ minLength: 1 }),
+      kind: Type.Optional(Type.String({ minLength: 1, description: 'Detected from the uri when left out.' })),
       uri: Type.Optional(Type.String()),
     },
     { description: "Fields of [[source]] in the configuration: name, kind, uri and the kind's own options." },

@@ -15,7 +15,7 @@ export function sourceRoutes(context: ServerContext) {
       const { name, kind, uri, ...options } = readObject(request.body, 'body')
       const config = {
         name: readText(name, 'name', limits.collectionNameBytesMax),
-        kind: readText(kind, 'kind', 64),
+        kind: kind === undefined || kind === null ? null : readText(kind, 'kind', 64),
         uri: uri === undefined || uri === null ? null : readText(uri, 'uri', limits.idBytesMax),
         options,
       }

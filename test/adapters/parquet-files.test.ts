@@ -1,6 +1,6 @@
 /** Which files a path, a directory or a glob stands for. */
 import { copyFile, mkdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openParquet } from '../../src/adapters/parquet.js'
 import { listFiles, nameOfUri } from '../../src/adapters/parquet-files.js'
@@ -122,6 +122,12 @@ describe('listing files', () => {
       { year: '2024', lang: 'a/b c=d%' },
       { year: null },
     ])
+  })
+
+  it('names a directory that looks like a glob after itself, and a glob alone after where it is', async () => {
+    await mkdir(scratch.path('we[i]rd'), { recursive: true })
+    expect(nameOfUri(scratch.path('we[i]rd'))).toBe('we[i]rd')
+    expect(nameOfUri('*.parquet')).toBe(basename(process.cwd()))
   })
 
   it.each([

@@ -14,6 +14,7 @@ async function openGateway(): Promise<Gateway> {
   const gateway = createGateway({
     cache,
     openAdapter: async (config) => openLocal(config),
+    detectKind: async () => 'local',
     clock,
     log: { info() {}, warn() {}, error() {} },
     consistency: null,

@@ -266,6 +266,7 @@ export async function scriptedGateway(
   const gateway = createGateway({
     cache,
     openAdapter: async (config) => scriptedAdapter(config.name, cache),
+    detectKind: async () => 'scripted',
     clock,
     log: silent,
     consistency: null,

@@ -81,6 +81,22 @@ test('sources come and go while running; a name that is taken gets a suffix', as
   await expect(gateway.removeSource(backendId('local'), options)).rejects.toMatchObject({ code: 'LG_CONFLICT' })
 })
 
+test('a source of no kind is of the kind that its uri is', async () => {
+  const { gateway } = await scriptedGateway([x], { detectKind: async (uri) => (uri === 'b.parquet' ? 'parquet' : '') })
+  const source = { ...sourceConfig('b'), kind: null }
+  expect(await gateway.addSource({ ...source, uri: 'b.parquet' }, options)).toMatchObject({ kind: 'parquet' })
+  await expect(gateway.addSource({ ...source, uri: null }, options)).rejects.toMatchObject({ field: 'uri' })
+})
+
+test.each(['a/b', '*', '..', 'a\nb', '\ud800', ''])('a source cannot be called %j', async (name) => {
+  const { gateway } = await scriptedGateway([x])
+  await expect(gateway.addSource(sourceConfig(name), options)).rejects.toMatchObject({
+    code: 'LG_INVALID_REQUEST',
+    field: 'name',
+  })
+  expect(gateway.sources()).toHaveLength(2)
+})
+
 test('a collection that appeared since the listing is found by its name, and the source is not asked without end', async () => {
   const { gateway, cache } = await scriptedGateway([x])
   cache.collections.set('a/new', { name: 'a/new', rows: [{ id: 9n, vector: [9, 0] }] })

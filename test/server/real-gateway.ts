@@ -1,5 +1,5 @@
 import type { BackendAdapter, OpenAdapter } from '../../src/adapters/adapter.js'
-import { adapters, isAdapterKind } from '../../src/adapters/registry.js'
+import { adapters, detectKind, isAdapterKind } from '../../src/adapters/registry.js'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { createVectorCache } from '../../src/cache/create-vector-cache.js'
 import { seededRandom, systemClock } from '../../src/core/clock.js'
@@ -37,6 +37,7 @@ export async function realGateway(
       const open: OpenAdapter = adapters[config.kind]
       return open(config, { clock: systemClock })
     },
+    detectKind,
     clock: systemClock,
     log: silent,
     consistency: null,

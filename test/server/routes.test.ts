@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { GatewayError } from '../../src/core/errors.js'
 import type { RowId } from '../../src/core/id.js'
 import type { Result } from '../../src/federation/answer.js'
-import type { SourceConfig } from '../../src/federation/gateway.js'
+import type { SourceRequest } from '../../src/federation/gateway.js'
 import { emptyAnswer, fakeGateway, sampleAnswer, sampleCollection } from './fake-gateway.js'
 import { testServer } from './test-server.js'
 
@@ -135,14 +135,14 @@ test('refresh, invalidate, history', async () => {
 })
 
 test('sources can be listed, added and removed', async () => {
-  const added: SourceConfig[] = []
+  const added: SourceRequest[] = []
   const removed: string[] = []
   const app = testServer(
     fakeGateway({
       sources: () => [{ backend: 'x' as never, kind: 'parquet', uri: 'x.parquet', error: null }],
       addSource: async (config) => {
         added.push(config)
-        return { backend: config.name as never, kind: config.kind, uri: config.uri, error: null }
+        return { backend: config.name as never, kind: 'parquet', uri: config.uri, error: null }
       },
       removeSource: async (backend) => {
         removed.push(backend)
@@ -161,6 +161,8 @@ test('sources can be listed, added and removed', async () => {
   expect(added).toEqual([{ name: 'y', kind: 'parquet', uri: 'y.parquet', options: { metric: 'cosine' } }])
   expect((await app.inject({ method: 'DELETE', url: '/v1/sources/y%20z' })).statusCode).toBe(204)
   expect(removed).toEqual(['y z'])
+  await app.inject({ method: 'POST', url: '/v1/sources', payload: { name: 'y', uri: 'y.parquet' } })
+  expect(added[1]).toEqual({ name: 'y', kind: null, uri: 'y.parquet', options: {} })
   expect((await app.inject({ method: 'POST', url: '/v1/sources', payload: { kind: 'parquet' } })).json().field).toBe(
     'name',
   )
