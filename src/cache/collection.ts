@@ -9,6 +9,8 @@ import {
   formatCollection,
   type Generation,
 } from '../core/generation.js'
+import { limits } from '../core/limits.js'
+import { attend } from './attend.js'
 import type { MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { KernelExecutor } from './executor.js'
@@ -128,10 +130,11 @@ export class Collection {
   async invalidate(): Promise<void> {
     await this.#load()
     this.#counts.invalidations++
-    this.#watch.forget()
-    this.#leave()
-    this.#parts = this.#createParts()
-    await this.#options.files.remove()
+    this.#forget()
+    // After the writes under way, which would bring files back while the folder is being emptied.
+    await new Promise<void>((resolve, reject) => {
+      this.#options.inBackground(() => this.#options.files.remove().then(resolve, reject))
+    })
     this.#options.emit({ kind: 'invalidated', ref: this.#options.ref })
   }
 
@@ -146,7 +149,16 @@ export class Collection {
     this.#versions = []
     this.#current = null
     for (const version of versions) drop(version)
-    this.#parts.retire()
+    this.#parts.retire(
+      new GatewayError('LG_GENERATION_EXPIRED', `${this.#name}: invalidated while it was being pulled`),
+    )
+  }
+
+  /** Lets go of everything that was read; jobs under way end, and begin anew if they build. */
+  #forget(): void {
+    this.#watch.forget()
+    this.#leave()
+    this.#parts = this.#createParts()
   }
 
   primingRetryMs(): number | null {
@@ -234,14 +246,11 @@ export class Collection {
 
   /** Takes the source as the caller has it; what was read under another configuration of it is let go. */
   async #attach(source: CachedCollection, signal: AbortSignal): Promise<void> {
-    const before = this.#source
-    this.#source = source
     await waitFor(this.#load(), signal)
-    const { info, adapter } = before
+    const { info, adapter } = this.#source
+    this.#source = source
     if (source.info.metric === info.metric && source.adapter.configuration === adapter.configuration) return
-    this.#watch.forget()
-    this.#leave()
-    this.#parts = this.#createParts()
+    this.#forget()
   }
 
   /** Recalls, once, what an earlier process left in the directory. */
@@ -303,7 +312,9 @@ export class Collection {
   async #ask(): Promise<Generation> {
     const { lifetime, ref } = this.#options
     try {
-      return await this.#source.adapter.generation(ref.collection, { signal: lifetime })
+      const { adapter } = this.#source
+      const attention = { name: this.#name, silenceMsMax: limits.sourceCheckMsMax, lifetime }
+      return await attend(attention, (signal) => adapter.generation(ref.collection, { signal }))
     } catch (error) {
       throw this.#failed(error)
     }
@@ -361,9 +372,8 @@ export class Collection {
   #job(name: string, run: () => Promise<Version>): Promise<Version> {
     const running = this.#jobs.get(name)
     if (running !== undefined) return running
-    const parts = this.#parts
     const job = this.#jobTail
-      .then(() => parts.use(run))
+      .then(() => this.#parts.use(run))
       .catch((error: unknown) => Promise.reject(toGatewayError(error)))
     const done = (): void => {
       this.#jobs.delete(name)
@@ -396,8 +406,9 @@ export class Collection {
       if (held?.confirmed === true && isResident(held)) return this.#adopt(held, 0)
       const pulledBefore = this.#counts.partsPulled
       try {
-        const built = await this.#buildOnce(generation, (version) =>
-          this.#adopt(version, this.#counts.partsPulled - pulledBefore),
+        // The parts may be others than when the job began.
+        const built = await this.#parts.use(() =>
+          this.#buildOnce(generation, (version) => this.#adopt(version, this.#counts.partsPulled - pulledBefore)),
         )
         this.#failure = null
         return built
@@ -410,9 +421,11 @@ export class Collection {
 
   /** `enter` takes the version in while its segments are still pinned. */
   async #buildOnce(generation: Generation, enter: (version: Version) => Version): Promise<Version> {
-    const { ref, clock, lifetime } = this.#options
+    const { ref, clock } = this.#options
     const parts = this.#parts
     const source = this.#source
+    const lifetime = AbortSignal.any([this.#options.lifetime, parts.lifetime])
+    const attention = { name: this.#name, silenceMsMax: limits.sourceSilenceMsMax, lifetime }
     const progress = new PrimingProgress(clock)
     this.#progress = progress
     const pulledBefore = this.#counts.partsPulled
@@ -421,7 +434,7 @@ export class Collection {
       const held = this.#held(generation)
       // A restart reads its segments while the source is asked what the generation consists of.
       const [manifested, restored] = await Promise.allSettled([
-        source.adapter.manifest(ref.collection, generation, { signal: lifetime }),
+        attend(attention, (signal) => source.adapter.manifest(ref.collection, generation, { signal })),
         held === null ? null : parts.restoreAll(held, pins),
       ])
       if (manifested.status === 'rejected') throw manifested.reason
@@ -438,8 +451,7 @@ export class Collection {
         progress.finish(part)
         slots.push({ part: cached, mask: part.deleted })
       }
-      if (parts !== this.#parts)
-        throw new GatewayError('LG_GENERATION_EXPIRED', `${this.#name}: invalidated while it was being pulled`)
+      lifetime.throwIfAborted()
       const version = enter(this.#assemble(manifest, slots, parts))
       if (this.#counts.partsPulled > pulledBefore) this.#options.inBackground(() => this.#store())
       return version

@@ -42,8 +42,8 @@ export class Parts {
   readonly #options: PartsOptions
   readonly #parts = new Map<string, CachedPart>()
   readonly #residents = new Set<Segment>()
+  readonly #retirement = new AbortController()
   #jobs = 0
-  #retired = false
 
   constructor(options: PartsOptions) {
     this.#options = options
@@ -52,6 +52,11 @@ export class Parts {
 
   get residents(): ReadonlySet<Segment> {
     return this.#residents
+  }
+
+  /** Aborts when they are retired: what is pulled for them is of no use then. */
+  get lifetime(): AbortSignal {
+    return this.#retirement.signal
   }
 
   find(part: Part, manifest: Manifest): CachedPart | null {
@@ -164,13 +169,13 @@ export class Parts {
   }
 
   /** Nothing new is added from now on; with the last segment the codebooks leave memory. */
-  retire(): void {
-    this.#retired = true
+  retire(reason: GatewayError): void {
+    this.#retirement.abort(reason)
     this.#releaseIfUnused()
   }
 
   #releaseIfUnused(): void {
-    if (this.#retired && this.#jobs === 0 && this.#residents.size === 0) this.codebooks.release()
+    if (this.lifetime.aborted && this.#jobs === 0 && this.#residents.size === 0) this.codebooks.release()
   }
 
   #keep(segment: Segment, pins: Pins): void {

@@ -1,8 +1,10 @@
 import assert from 'node:assert'
 import type { RecordBatch } from 'apache-arrow'
 import type { BackendAdapter, Manifest, Part } from '../adapters/adapter.js'
+import { limits } from '../core/limits.js'
 import type { Metric } from '../core/metric.js'
 import type { IdValues, SkippedRows, VectorBatch } from '../core/vector-batch.js'
+import { attendEach } from './attend.js'
 import type { MemoryBudget } from './budget.js'
 import type { CodebookShelf } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
@@ -80,7 +82,13 @@ export async function pullPart(context: PullContext, part: Part, signal: AbortSi
   }
 
   try {
-    for await (const batch of adapter.pullVectors({ collection, manifest, part }, { signal })) {
+    const attention = {
+      name: `${collection}, ${part.name}`,
+      silenceMsMax: limits.sourceSilenceMsMax,
+      lifetime: signal,
+    }
+    const request = { collection, manifest, part }
+    for await (const batch of attendEach(attention, (signal) => adapter.pullVectors(request, { signal }))) {
       signal.throwIfAborted()
       skipped.nullVector += batch.skipped.nullVector
       skipped.nullId += batch.skipped.nullId

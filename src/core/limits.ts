@@ -14,6 +14,10 @@ export const limits = {
   deadlineMsMax: 600_000,
   deadlineMsDefault: 10_000,
   remoteTtlMsDefault: 5000,
+  /** A source that does not name its generation within this time is unavailable. */
+  sourceCheckMsMax: 30_000,
+  /** A manifest, or the next batch of a pull, that takes longer is given up. */
+  sourceSilenceMsMax: 600_000,
   bundleBytesMax: 64 * 1024,
   bundleStringBytesMax: 4 * 1024,
   rvfFrameBytesMax: 16 * 1024 * 1024,

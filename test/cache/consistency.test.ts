@@ -1,6 +1,7 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { seededRandom } from '../../src/core/clock.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { limits } from '../../src/core/limits.js'
 import { ask, bruteForce, fresh, frozen, idsAndDistances, never, openCache, ttl } from './open-cache.js'
 import { randomFile, ScriptedSource } from './scripted-source.js'
 
@@ -116,6 +117,69 @@ test('ttl: a clock that was set back makes no check younger', async () => {
   clock.ms -= 3_600_000
   source.files.delete('a')
   expect((await ask(cache, source.collection(), vector, ttl(1000))).hits).toEqual([])
+})
+
+test('law 4: a check that hangs, deaf to its signal, fails when its time is up; the next one asks again', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { cache } = await openCache()
+  const source = oneFile()
+  const asked = gate()
+  source.onGeneration = () => {
+    asked.open()
+    return new Promise(() => {})
+  }
+  const hanging = ask(cache, source.collection(), vector)
+  await asked.opened
+  source.onGeneration = async () => {}
+  const next = ask(cache, source.collection(), vector)
+  vi.advanceTimersByTime(limits.sourceCheckMsMax)
+  await expect(hanging).rejects.toMatchObject({ code: 'LG_SOURCE_UNAVAILABLE' })
+  expect(idsAndDistances(await next)).toEqual(bruteForce(source, vector))
+})
+
+test('law 4: a pull that hangs, deaf to its signal, ends with its time, and with an invalidation', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { cache, pool } = await openCache()
+  const source = oneFile()
+  source.batchRows = 20
+  await ask(cache, source.collection(), vector)
+  await cache.invalidate(source.collection().ref)
+  const bytesFree = pool.bytesFree
+  for (const end of ['time', 'invalidation']) {
+    const pulling = gate()
+    source.onBatch = (_, batch) => {
+      if (batch === 0) return Promise.resolve()
+      pulling.open()
+      return new Promise(() => {})
+    }
+    const hanging = ask(cache, source.collection(), vector)
+    await pulling.opened
+    source.onBatch = async () => {}
+    if (end === 'time') {
+      vi.advanceTimersByTime(limits.sourceSilenceMsMax)
+      await expect(hanging).rejects.toMatchObject({ code: 'LG_SOURCE_UNAVAILABLE' })
+    } else {
+      await cache.invalidate(source.collection().ref)
+      expect(idsAndDistances(await hanging), 'pulled anew').toEqual(bruteForce(source, vector))
+    }
+  }
+  await cache.invalidate(source.collection().ref)
+  expect(pool.bytesFree).toBe(bytesFree)
+})
+
+test('a caller who leaves at once does not hide from the next one that the source was configured anew', async () => {
+  const { cache } = await openCache()
+  const source = oneFile()
+  source.configuration = 'before'
+  await ask(cache, source.collection(), vector)
+  source.configuration = 'after'
+  source.readIdentity = 'scripted 2'
+  const changed = source.collection()
+  await expect(cache.pin(changed, fresh, { signal: AbortSignal.abort(unavailable()) })).rejects.toThrow()
+  await ask(cache, changed, vector)
+  expect(source.counts.pull).toBe(2)
 })
 
 test('law 7: once a newer generation was observed, ttl does not answer from the older one', async () => {
