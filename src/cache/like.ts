@@ -78,6 +78,7 @@ function matches(
     const wanted = tokens[token]
     if (wanted === any) {
       lastAny = token++
+      if (token === tokens.length) return true
       resumeAt = skipTo(finders[lastAny]!, bytes, at)
       at = resumeAt
     } else if (wanted === one) {
