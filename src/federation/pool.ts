@@ -18,8 +18,8 @@ const bytesPerMsGuess = 4_000_000
 /** Coordinates that are encoded in a millisecond, about: it only sizes units of work. */
 const coordinatesPerMs = { codes: 100_000, norms: 2_000_000 }
 const pingCount = 15
-/** No round trip to a thread is shorter. */
-const roundTripMsMin = 0.05
+/** Stands for the round trip until it is measured: while threads start, it is longer. */
+const roundTripMsGuess = 0.05
 
 interface CallOptions {
   readonly signal: AbortSignal
@@ -53,7 +53,7 @@ class WorkerPool implements KernelExecutor {
             maxThreads: workers,
           })
     this.#roundTrip = this.#threads === null ? Promise.resolve(unitMs) : measureRoundTrip(this.#threads, workers)
-    if (this.#threads !== null) this.#inlineMsMax = roundTripMsMin
+    if (this.#threads !== null) this.#inlineMsMax = roundTripMsGuess
     this.#roundTrip.then(
       (ms) => {
         this.#inlineMsMax = ms
