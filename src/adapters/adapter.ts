@@ -97,6 +97,8 @@ export interface BackendAdapter {
   pullVectors(request: PullRequest, options: CallOptions): AsyncIterable<VectorBatch>
   /** A verdict without I/O. */
   supportsPushdown(query: PushdownQuery): Pushdown
+  /** The local directory beside the source's data, where its table.rulake.json belongs; absent for sources without one. */
+  bundleDirectory?(options: CallOptions): Promise<string>
   /** Present only on writable sources. */
   readonly writer?: CollectionWriter
   /** Releases files, connections and timers; the adapter is not used afterwards. */

@@ -55,6 +55,12 @@ export async function checkRoot(uri: string): Promise<void> {
   await rootOf(uri)
 }
 
+/** The directory that the uri is, or that holds its file or what its glob matches. */
+export async function directoryOf(uri: string): Promise<string> {
+  const root = await rootOf(uri)
+  return root.kind === 'file' ? dirname(root.path) : root.path
+}
+
 /** Whether a file still is what it was when it was listed. */
 export async function isUnchanged(file: ParquetFile): Promise<boolean> {
   const stats = await stat(file.path, { bigint: true }).catch(() => null)

@@ -13,7 +13,7 @@ import type {
   PullRequest,
 } from './adapter.js'
 import { loadDuckDB } from './duckdb-session.js'
-import { checkRoot, type FileListing, listFiles, nameOfUri, type ParquetFile } from './parquet-files.js'
+import { checkRoot, directoryOf, type FileListing, listFiles, nameOfUri, type ParquetFile } from './parquet-files.js'
 import { changed, type Footer, readFooter } from './parquet-footer.js'
 import { columnsOf, decideLayout, type Layout } from './parquet-layout.js'
 import { pullFile } from './parquet-pull.js'
@@ -160,6 +160,11 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
       kind: 'unsupported',
       reason: 'Parquet files are read, not queried: there is no engine at the source that could rank rows',
     }),
+
+    async bundleDirectory({ signal }) {
+      signal.throwIfAborted()
+      return await directoryOf(uri)
+    },
 
     async close() {
       plans.clear()

@@ -98,8 +98,9 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
           'LG_PRIMING',
           `${formatCollection(source.ref)}: nothing is cached yet; query or refresh it first`,
         )
-      const { generation, dimension } = current
+      const { generation, dimension, witness } = current
       await writeBundle(into, { dataRef: formatCollection(source.ref), dimension: dimension ?? 0, generation }, signal)
+      return { generation, witness }
     },
     history: (ref) => find(ref)?.history() ?? [],
     statistics: () => ({

@@ -163,8 +163,12 @@ export interface VectorCache {
   invalidate(ref: CollectionRef): Promise<void>
   /** Compares a published table.rulake.json with what is cached. `path`: of the bundle file or its directory. */
   checkBundle(collection: CachedCollection, path: string, options: CallOptions): Promise<BundleVerdict>
-  /** Writes table.rulake.json (temp, fsync, rename) for the current version into a directory. */
-  publishBundle(collection: CachedCollection, directory: string, options: CallOptions): Promise<void>
+  /** Writes table.rulake.json (temp, fsync, rename) for the current version into a directory; returns what it names. */
+  publishBundle(
+    collection: CachedCollection,
+    directory: string,
+    options: CallOptions,
+  ): Promise<{ readonly generation: Generation; readonly witness: string }>
   history(ref: CollectionRef): readonly HeldGeneration[]
   statistics(): CacheStatistics
   collectionStatistics(ref: CollectionRef): CollectionStatistics

@@ -3,7 +3,7 @@ import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
 import type { Clock } from '../core/clock.js'
 import type { Consistency } from '../core/contract.js'
 import { GatewayError, toGatewayError } from '../core/errors.js'
-import { backendId, type CollectionRef, isBackendName } from '../core/generation.js'
+import { backendId, type CollectionRef, formatCollection, isBackendName } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { Answer } from './answer.js'
 import { createCatalog, type OpenSource } from './catalog.js'
@@ -38,6 +38,18 @@ export interface GatewayOptions {
 
 export const localSource: SourceConfig = { name: 'local', kind: 'local', uri: null, options: {} }
 export const localDefault: CollectionRef = { backend: backendId('local'), collection: 'default' }
+
+function bundleDirectory(
+  { ref, adapter }: CachedCollection,
+  options: { readonly signal: AbortSignal },
+): Promise<string> {
+  if (adapter.bundleDirectory !== undefined) return adapter.bundleDirectory(options)
+  throw new GatewayError(
+    'LG_UNSUPPORTED',
+    `${formatCollection(ref)}: there is no directory beside this source that a table.rulake.json could be in`,
+    { field: 'collection' },
+  )
+}
 
 /** Queries of a batch that run side by side. */
 const batchConcurrentMax = 16
@@ -96,11 +108,26 @@ export function createGateway(options: GatewayOptions): Gateway {
     statistics: cache.collectionStatistics(collection.ref),
   })
 
-  const kindOf = (uri: string | null): Promise<string> => {
-    if (uri !== null) return options.detectKind(uri)
-    throw new GatewayError('LG_MALFORMED_REQUEST', 'uri: expected a path, or a kind that needs none, found nothing', {
-      field: 'uri',
-    })
+  const kindOf = async (uri: string | null): Promise<string> => {
+    if (uri === null)
+      throw new GatewayError('LG_MALFORMED_REQUEST', 'uri: expected a path, or a kind that needs none, found nothing', {
+        field: 'uri',
+      })
+    try {
+      return await options.detectKind(uri)
+    } catch (cause) {
+      const error = toGatewayError(cause)
+      if (error.code !== 'LG_SOURCE_UNAVAILABLE') throw error
+      // Nothing to detect a kind from is the request's fault; with a kind the source would be added and tried again.
+      throw new GatewayError(
+        'LG_INVALID_REQUEST',
+        `uri: ${error.message}; for a source that is yet to come, name its kind`,
+        {
+          field: 'uri',
+          cause,
+        },
+      )
+    }
   }
 
   return {
@@ -192,6 +219,20 @@ export function createGateway(options: GatewayOptions): Gateway {
       await opened()
       await catalog.collection(ref, 'collection')
       await cache.invalidate(ref)
+    },
+
+    async checkBundle(ref, callOptions) {
+      await opened()
+      const collection = await catalog.collection(ref, 'collection')
+      return cache.checkBundle(collection, await bundleDirectory(collection, callOptions), callOptions)
+    },
+
+    async publishBundle(ref, callOptions) {
+      await opened()
+      const collection = await catalog.collection(ref, 'collection')
+      const directory = await bundleDirectory(collection, callOptions)
+      await cache.refresh(collection, callOptions)
+      return cache.publishBundle(collection, directory, callOptions)
     },
 
     async history(ref) {

@@ -1,13 +1,21 @@
 /** Everything the server and the command line can ask of lakegate. */
 
 import type { CollectionInfo, WriteRequest } from '../adapters/adapter.js'
-import type { CacheEvent, CacheStatistics, CollectionStatistics, HeldGeneration } from '../cache/vector-cache.js'
+import type {
+  BundleVerdict,
+  CacheEvent,
+  CacheStatistics,
+  CollectionStatistics,
+  HeldGeneration,
+} from '../cache/vector-cache.js'
 import type { Consistency } from '../core/contract.js'
 import type { GatewayError } from '../core/errors.js'
 import type { BackendId, CollectionRef } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Answer, Result } from './answer.js'
 import type { Query } from './query.js'
+
+export type { BundleVerdict }
 
 interface CallOptions {
   readonly signal: AbortSignal
@@ -110,6 +118,13 @@ export interface Gateway {
     options: CallOptions,
   ): Promise<{ readonly generation: string; readonly changed: boolean; readonly partsPulled: number }>
   invalidate(ref: CollectionRef, options: CallOptions): Promise<void>
+  /** Whether the table.rulake.json beside the source names what is cached. Throws LG_UNSUPPORTED when there is no such place. */
+  checkBundle(ref: CollectionRef, options: CallOptions): Promise<BundleVerdict>
+  /** Refreshes the collection and writes its table.rulake.json beside the source. */
+  publishBundle(
+    ref: CollectionRef,
+    options: CallOptions,
+  ): Promise<{ readonly generation: string; readonly witness: string }>
   history(ref: CollectionRef, options: CallOptions): Promise<readonly HeldGeneration[]>
   cache(): CacheStatistics
   sources(): readonly SourceSummary[]

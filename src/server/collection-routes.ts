@@ -5,7 +5,7 @@ import { GatewayError } from '../core/errors.js'
 import { backendId, type CollectionRef, formatCollection } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Result } from '../federation/answer.js'
-import type { CollectionSummary } from '../federation/gateway.js'
+import type { BundleVerdict, CollectionSummary } from '../federation/gateway.js'
 import { idJson, metadataJson, vectorJson } from './answer-json.js'
 import type { ServerContext } from './context.js'
 import { type Fields, malformed, readId, readObject, refuseUnknown } from './request-fields.js'
@@ -55,6 +55,16 @@ export function collectionRoutes(context: ServerContext) {
       return { invalidated: true }
     })
 
+    app.get(`${base}/bundle`, { schema: schemas.bundle }, async (request, reply) => {
+      const signal = cancellation.signalWithin(reply, rules.deadlineMs)
+      return { verdict: bundleVerdicts[await gateway.checkBundle(requestedCollection(request), { signal })] }
+    })
+
+    app.post(`${base}/bundle`, { schema: schemas.publishBundle }, async (request, reply) => {
+      refuseBody(request)
+      return gateway.publishBundle(requestedCollection(request), { signal: cancellation.signalOf(reply) })
+    })
+
     app.get(`${base}/history`, { schema: schemas.history }, async (request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       const held = await gateway.history(requestedCollection(request), { signal })
@@ -77,6 +87,13 @@ export function collectionRoutes(context: ServerContext) {
     })
   }
 }
+
+/** ruLake's words. */
+const bundleVerdicts = {
+  'up-to-date': 'UpToDate',
+  invalidated: 'Invalidated',
+  'bundle-missing': 'BundleMissing',
+} as const satisfies Record<BundleVerdict, string>
 
 /** No body, or an empty object. */
 function refuseBody(request: FastifyRequest): void {

@@ -450,6 +450,23 @@ export const invalidate = route({
   errors: [...bodyErrors, 404, 504],
 })
 
+export const bundle = route({
+  summary: 'Whether the table.rulake.json beside the source names what is cached',
+  tag: 'collections',
+  description: 'Invalidated: it names another version, or nothing is cached yet. Asks neither source nor query.',
+  params: collectionParams,
+  ok: Type.Object({ verdict: words('UpToDate', 'Invalidated', 'BundleMissing') }),
+  errors: [400, 404, 422, 504],
+})
+
+export const publishBundle = route({
+  summary: 'Refresh, and write table.rulake.json beside the source',
+  tag: 'collections',
+  params: collectionParams,
+  ok: Type.Object({ generation: Type.String(), witness: Type.String() }),
+  errors: [...bodyErrors, 404, 409, 504],
+})
+
 export const history = route({
   summary: 'Generations the cache holds or remembers, newest first',
   tag: 'collections',

@@ -168,7 +168,7 @@ export class ScriptedCache implements VectorCache {
   }
 
   checkBundle = (): Promise<'up-to-date'> => Promise.resolve('up-to-date')
-  publishBundle = (): Promise<void> => Promise.resolve()
+  publishBundle = (): Promise<never> => Promise.reject(new Error('no bundles here'))
   history = (): [] => []
   statistics = () => ({ memoryBytes: 0, memoryBytesMax: 0, diskBytes: 0, diskBytesMax: 0, arenas: 0 })
 

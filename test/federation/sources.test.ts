@@ -88,6 +88,12 @@ test('a source of no kind is of the kind that its uri is', async () => {
   await expect(gateway.addSource({ ...source, uri: null }, options)).rejects.toMatchObject({ field: 'uri' })
 })
 
+test('a source of no kind whose uri is not there is the request at fault', async () => {
+  const { gateway } = await scriptedGateway([x], { detectKind: () => Promise.reject(down) })
+  const request = gateway.addSource({ ...sourceConfig('b'), kind: null, uri: 'b.parquet' }, options)
+  await expect(request).rejects.toMatchObject({ code: 'LG_INVALID_REQUEST', field: 'uri', cause: down })
+})
+
 test.each(['a/b', '*', '..', 'a\nb', '\ud800', ''])('a source cannot be called %j', async (name) => {
   const { gateway } = await scriptedGateway([x])
   await expect(gateway.addSource(sourceConfig(name), options)).rejects.toMatchObject({

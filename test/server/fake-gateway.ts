@@ -24,6 +24,8 @@ export function fakeGateway(script: Partial<Gateway> = {}): Gateway {
     },
     refresh: unscripted('refresh'),
     invalidate: unscripted('invalidate'),
+    checkBundle: unscripted('checkBundle'),
+    publishBundle: unscripted('publishBundle'),
     history: unscripted('history'),
     cache: () => ({ memoryBytes: 10, memoryBytesMax: 100, diskBytes: 20, diskBytesMax: 200, arenas: 1 }),
     sources: () => [],
