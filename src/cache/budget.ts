@@ -16,6 +16,9 @@ export class MemoryBudget {
   readonly pool: ArenaPool
   /** Least recently used first. */
   readonly #residents = new Set<Evictable>()
+  /** Work that is taking memory piece by piece now. */
+  readonly #filling = new Set<Promise<unknown>>()
+  #secondTurns: Promise<unknown> = Promise.resolve()
 
   constructor(pool: ArenaPool) {
     this.pool = pool
@@ -27,6 +30,33 @@ export class MemoryBudget {
       const taken = take()
       if (taken !== null) return taken
       this.#evictOldest(bytes)
+    }
+  }
+
+  /**
+   * Runs work that takes memory piece by piece, and gives it all back when it fails. Several at once may each hold what
+   * the others need; what failed for that reason runs once more after those that hold it.
+   */
+  async fill<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#filled(work())
+    } catch (error) {
+      if (!isOverBudget(error) || this.#filling.size === 0) throw error
+    }
+    const again = this.#secondTurns.then(async () => {
+      await Promise.allSettled(this.#filling)
+      return this.#filled(work())
+    })
+    this.#secondTurns = again.catch(() => {}) // its caller has the failure
+    return again
+  }
+
+  async #filled<T>(work: Promise<T>): Promise<T> {
+    this.#filling.add(work)
+    try {
+      return await work
+    } finally {
+      this.#filling.delete(work)
     }
   }
 
@@ -55,3 +85,6 @@ export class MemoryBudget {
     )
   }
 }
+
+export const isOverBudget = (error: unknown): boolean =>
+  error instanceof GatewayError && error.code === 'LG_OVER_BUDGET'

@@ -11,7 +11,7 @@ import {
 } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import { attend } from './attend.js'
-import type { MemoryBudget } from './budget.js'
+import { isOverBudget, type MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { KernelExecutor } from './executor.js'
 import { Parts } from './parts.js'
@@ -68,6 +68,8 @@ export class Collection {
   #progress: PrimingProgress | null = null
   /** Null once the source answered again. */
   #failure: { readonly error: GatewayError; readonly atMs: number } | null = null
+  /** The last generation that cannot be read, so that not every query pulls it to find out. */
+  #refused: { readonly generation: Generation; readonly parts: Parts; readonly error: unknown } | null = null
   readonly #counts = {
     hits: 0,
     misses: 0,
@@ -404,6 +406,7 @@ export class Collection {
     for (let attempt = 1; ; attempt++) {
       const held = this.#held(generation)
       if (held?.confirmed === true && isResident(held)) return this.#adopt(held, 0)
+      if (this.#refused?.generation === generation && this.#refused.parts === this.#parts) throw this.#refused.error
       const pulledBefore = this.#counts.partsPulled
       try {
         // The parts may be others than when the job began.
@@ -413,6 +416,7 @@ export class Collection {
         this.#failure = null
         return built
       } catch (error) {
+        if (isSettled(error)) this.#refused = { generation, parts: this.#parts, error }
         if (!isExpired(error) || attempt === pullAttemptsMax) throw error
       }
       generation = await this.#watch.check()
@@ -442,15 +446,20 @@ export class Collection {
       const manifest = manifested.value
       this.#checkFits(manifest, parts)
       progress.expect(manifest.parts.filter((part) => parts.find(part, manifest) === null))
-      const slots: { part: CachedPart; mask: DeleteMask | null }[] = []
-      for (const part of manifest.parts) {
-        const onRows = (rows: number): void => progress.advance(part, rows)
-        const cached = await parts.obtain(source, manifest, part, pins, onRows, lifetime).catch((error: unknown) => {
-          throw isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
-        })
-        progress.finish(part)
-        slots.push({ part: cached, mask: part.deleted })
-      }
+      const slots = await this.#options.budget.fill(async () => {
+        const obtained: { part: CachedPart; mask: DeleteMask | null }[] = []
+        for (const part of manifest.parts) {
+          const onRows = (rows: number): void => progress.advance(part, rows)
+          const cached = await parts.obtain(source, manifest, part, pins, onRows, lifetime).catch((error: unknown) => {
+            const failure = isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
+            pins.release()
+            throw failure
+          })
+          progress.finish(part)
+          obtained.push({ part: cached, mask: part.deleted })
+        }
+        return obtained
+      })
       lifetime.throwIfAborted()
       const version = enter(this.#assemble(manifest, slots, parts))
       if (this.#counts.partsPulled > pulledBefore) this.#options.inBackground(() => this.#store())
@@ -594,4 +603,6 @@ export class Collection {
 }
 
 const isExpired = (error: unknown): boolean => error instanceof GatewayError && error.code === 'LG_GENERATION_EXPIRED'
-const isOverBudget = (error: unknown): boolean => error instanceof GatewayError && error.code === 'LG_OVER_BUDGET'
+/** What the bytes of a generation rule out: pulling them again would end the same way. */
+const isSettled = (error: unknown): boolean =>
+  error instanceof GatewayError && (error.code === 'LG_BAD_ROW' || error.code === 'LG_UNSUPPORTED')

@@ -76,6 +76,16 @@ test('law 11: the least recently used collection leaves; the sum never passes th
   expect(pool.bytesFree, 'only what every arena reserves stays').toBeGreaterThan(6 * mebibyte)
 })
 
+test('law 11: collections that fit alone and not together, first asked for at the same time, all answer', async () => {
+  const { cache, pool } = await openCache({ memoryBytesMax: 10 * mebibyte })
+  const sources = ['one', 'two', 'three', 'four'].map((name) => ({ source: files(3), name }))
+  for (const { source } of sources) source.onBatch = () => new Promise((resolve) => setImmediate(resolve))
+  const answers = await Promise.all(sources.map(({ source, name }) => ask(cache, source.collection(name), vector)))
+  for (const [i, { source }] of sources.entries())
+    expect(idsAndDistances(answers[i]!)).toEqual(bruteForce(source, vector))
+  expect(pool.bytesCommitted).toBeLessThanOrEqual(10 * mebibyte)
+})
+
 test('a pinned version is never evicted: the other collection is refused instead', async () => {
   const { cache } = await openCache({ memoryBytesMax: 5 * mebibyte })
   const held = files(2)

@@ -169,6 +169,23 @@ test('law 4: a pull that hangs, deaf to its signal, ends with its time, and with
   expect(pool.bytesFree).toBe(bytesFree)
 })
 
+test('a generation with a row that is refused is pulled once, and again when it has changed or was invalidated', async () => {
+  const { cache } = await openCache()
+  const source = oneFile()
+  source.onBatch = async () => {
+    throw new GatewayError('LG_BAD_ROW', 'row 3 has NaN')
+  }
+  const refused = { code: 'LG_BAD_ROW' }
+  for (let i = 0; i < 3; i++) await expect(ask(cache, source.collection(), vector)).rejects.toMatchObject(refused)
+  expect(source.counts.pull).toBe(1)
+  await cache.invalidate(source.collection().ref)
+  await expect(ask(cache, source.collection(), vector)).rejects.toMatchObject(refused)
+  expect(source.counts.pull).toBe(2)
+  source.onBatch = async () => {}
+  source.files.set('a', randomFile('2', 20, 4, random))
+  expect(idsAndDistances(await ask(cache, source.collection(), vector))).toEqual(bruteForce(source, vector))
+})
+
 test('a caller who leaves at once does not hide from the next one that the source was configured anew', async () => {
   const { cache } = await openCache()
   const source = oneFile()
