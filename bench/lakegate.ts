@@ -2,7 +2,7 @@
 
 import { ArenaPool } from '#lakegate/cache/arena.js'
 import { createVectorCache } from '#lakegate/cache/create-vector-cache.js'
-import { seededRandom, systemClock } from '#lakegate/core/clock.js'
+import { seededRandom, systemClock, systemTimer } from '#lakegate/core/clock.js'
 import type { RecallContract } from '#lakegate/core/contract.js'
 import { backendId } from '#lakegate/core/generation.js'
 import type { Predicate } from '#lakegate/core/predicate.js'
@@ -53,6 +53,7 @@ export async function openGateway(
   const gateway = createGateway({
     cache,
     clock: systemClock,
+    timer: systemTimer,
     log: silent,
     consistency: { kind: 'frozen' },
     local: sources[0]!,

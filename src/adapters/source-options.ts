@@ -4,12 +4,12 @@ import { type Metric, metrics } from '../core/metric.js'
 
 type Options = Readonly<Record<string, unknown>>
 
-/** Options that every kind takes and that are not the adapter's to read. */
-const gatewayOptions = ['refresh_ms', 'pii_policy']
+/** Options that the gateway reads itself, for every kind; they do not get here, and are named for who mistyped one. */
+const gatewayOptions = ['refresh_ms', 'prime']
 
-/** @param known  options of this kind, besides the gateway's own */
+/** @param known  options of this kind */
 export function refuseUnknown(source: string, options: Options, known: readonly string[]): void {
-  const unknown = Object.keys(options).filter((name) => !known.includes(name) && !gatewayOptions.includes(name))
+  const unknown = Object.keys(options).filter((name) => !known.includes(name))
   if (unknown.length > 0)
     throw new GatewayError(
       'LG_UNKNOWN_FIELD',

@@ -8,7 +8,7 @@ import type { BackendAdapter, OpenAdapter } from '../adapters/adapter.js'
 import { adapters, detectKind, isAdapterKind } from '../adapters/registry.js'
 import { ArenaPool } from '../cache/arena.js'
 import { createVectorCache } from '../cache/create-vector-cache.js'
-import { type Random, systemClock } from '../core/clock.js'
+import { type Random, systemClock, systemTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { suggestion } from '../core/suggestion.js'
 import { createGateway, localDefault, localSource } from '../federation/create-gateway.js'
@@ -91,6 +91,7 @@ export async function compose(
       openAdapter,
       detectKind,
       clock: systemClock,
+      timer: systemTimer,
       log,
       consistency: config.query.consistency,
       local: config.sources.find((source) => source.kind === 'local') ?? localSource,

@@ -5,6 +5,7 @@
 import type { Consistency } from '../core/contract.js'
 import { limits } from '../core/limits.js'
 import { metrics } from '../core/metric.js'
+import { primings } from '../federation/source-settings.js'
 
 /** How a value is written. `parse` takes a TOML value, `fromText` an environment variable; undefined: not one of these. */
 export interface ValueType<T> {
@@ -206,6 +207,18 @@ export const sourceSettings: readonly SourceSetting[] = [
     '"refuse"',
     'Rows with a wrong length, a null element, NaN or Inf: refuse the part by name and row, or skip and count.',
   ),
+  sourceSetting(
+    'prime',
+    oneOf(...primings),
+    '"first_query"',
+    'When collections are first pulled: by their first query, or "eager", in the background once the source was added.',
+  ),
+  sourceSetting(
+    'refresh_ms',
+    integer(limits.refreshMsMin, limits.refreshMsMax),
+    'none',
+    'Check for new data in the background, this long after the last check ended, milliseconds; unset: queries check.',
+  ),
 ]
 
 /** Sections and keys of the interface that this version does not have: refused by name, never ignored. */
@@ -223,7 +236,6 @@ export const laterKeys: Readonly<Record<string, string>> = {
   'server.tls_cert': 'TLS',
   'server.tls_key': 'TLS',
   'server.ui': 'the browser application',
-  'source.refresh_ms': 'checking sources in the background',
   'source.pii_policy': 'a PII policy',
   'server.rvf_collection': 'RVF writes into the lake',
 }

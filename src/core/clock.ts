@@ -8,6 +8,16 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now(), monotonicMs: () => performance.now() }
 
+/** Calls `task` once when `delayMs` have passed; the function it returns takes that back. */
+export type Timer = (delayMs: number, task: () => void) => () => void
+
+/** Does not keep the process alive. */
+export const systemTimer: Timer = (delayMs, task) => {
+  const timer = setTimeout(task, delayMs)
+  timer.unref()
+  return () => clearTimeout(timer)
+}
+
 /** Uniform in [0, 1). */
 export type Random = () => number
 

@@ -9,6 +9,7 @@ import { suggestion } from '../core/suggestion.js'
 import type { SourceConfig, SourceSummary } from './gateway.js'
 import type { Log } from './log.js'
 import type { CollectionPattern } from './query.js'
+import { readSourceSettings, type SourceSettings } from './source-settings.js'
 
 /** What a pattern stands for: a collection, or a source that cannot say which collections it has. */
 export type Resolved =
@@ -45,7 +46,9 @@ export interface Catalog {
 }
 
 interface Source {
+  /** Without the gateway's own options. */
   readonly config: SourceConfig
+  readonly settings: SourceSettings
   readonly backend: BackendId
   adapter: BackendAdapter | null
   /** Null until a listing succeeded. */
@@ -166,14 +169,18 @@ export function createCatalog(options: {
     backend: source.backend,
     kind: source.config.kind,
     uri: source.config.uri,
+    prime: source.settings.prime,
+    refreshMs: source.settings.refreshMs,
     error: source.error === null ? null : { code: source.error.code, message: source.error.message },
   })
 
   return {
     async add(config) {
       const name = freeName(config.name)
+      const { settings, adapterConfig } = readSourceSettings({ ...config, name })
       const source: Source = {
-        config: { ...config, name },
+        config: adapterConfig,
+        settings,
         backend: backendId(name),
         adapter: null,
         collections: null,

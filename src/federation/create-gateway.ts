@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
-import type { Clock } from '../core/clock.js'
+import type { Clock, Timer } from '../core/clock.js'
 import type { Consistency } from '../core/contract.js'
 import { GatewayError, toGatewayError } from '../core/errors.js'
 import { backendId, type CollectionRef, formatCollection, isBackendName } from '../core/generation.js'
@@ -9,7 +9,7 @@ import type { Answer } from './answer.js'
 import { createCatalog, type OpenSource } from './catalog.js'
 import { type Deadline, openDeadline } from './deadline.js'
 import { explainPlan } from './explain.js'
-import type { CollectionSummary, Gateway, GatewayEvent, SourceConfig } from './gateway.js'
+import type { CollectionSummary, Gateway, GatewayEvent, SourceConfig, SourceSummary } from './gateway.js'
 import type { Log } from './log.js'
 import { openPins, type Pins } from './pins.js'
 import { type ConsistencyOf, checkKnownSpaces, defaultConsistency, planQuery, stricter } from './planner.js'
@@ -17,6 +17,7 @@ import type { Query } from './query.js'
 import { readResults } from './results.js'
 import { readRow } from './row.js'
 import { type SearchContext, search } from './search.js'
+import { createUpkeep } from './upkeep.js'
 import { verifyReceipt } from './verify.js'
 import { openWritable } from './writable.js'
 
@@ -27,6 +28,8 @@ export interface GatewayOptions {
   /** What kind of source a uri is. Throws LG_UNSUPPORTED, LG_SOURCE_UNAVAILABLE. */
   readonly detectKind: (uri: string) => Promise<string>
   readonly clock: Clock
+  /** For eager priming and background checks. */
+  readonly timer: Timer
   readonly log: Log
   /** For queries that name none; null: each collection's own default. */
   readonly consistency: Consistency | null
@@ -66,7 +69,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   const writable = openWritable(catalog, options.writable, (kind, rows, epoch) =>
     emit({ kind, ref: options.writable, rows, epoch }),
   )
-  const localOpened = catalog.add(options.local)
+  const upkeep = createUpkeep({ catalog, cache, timer: options.timer, log })
+  const add = async (config: SourceConfig): Promise<SourceSummary> => {
+    const summary = await catalog.add(config)
+    upkeep.start(summary.backend, summary)
+    return summary
+  }
+  const localOpened = add(options.local)
   // Every call awaits it and reports the failure; without this, a failure before the first call would end the process.
   localOpened.catch((error: unknown) => log.error({ err: error }, 'the local source could not be opened'))
 
@@ -253,7 +262,7 @@ export function createGateway(options: GatewayOptions): Gateway {
           `name: expected a name without "/", "*" or control characters, found ${JSON.stringify(source.name)}`,
           { field: 'name' },
         )
-      const summary = await catalog.add({ ...source, kind: source.kind ?? (await kindOf(source.uri)) })
+      const summary = await add({ ...source, kind: source.kind ?? (await kindOf(source.uri)) })
       emit({ kind: 'source-added', backend: summary.backend })
       return summary
     },
@@ -263,7 +272,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       if (backend === options.local.name || backend === options.writable.backend)
         throw new GatewayError('LG_CONFLICT', `source "${backend}" takes writes and cannot be removed`)
       // Another source may get the name: nothing of this one may answer for it.
-      for (const ref of await catalog.remove(backend)) await cache.invalidate(ref)
+      const stopped = upkeep.stop(backend)
+      const refs = await catalog.remove(backend)
+      await stopped
+      for (const ref of refs) await cache.invalidate(ref)
       emit({ kind: 'source-removed', backend })
     },
 
@@ -292,7 +304,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       unsubscribe()
       listeners.clear()
       await localOpened.catch(() => undefined)
-      await catalog.close()
+      // Together: a round may wait for a listing, which ends when its source closes.
+      await Promise.all([upkeep.close(), catalog.close()])
     },
   }
 }

@@ -14,6 +14,7 @@ import type { BackendId, CollectionRef } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Answer, Result } from './answer.js'
 import type { Query } from './query.js'
+import type { Priming } from './source-settings.js'
 
 export type { BundleVerdict }
 
@@ -33,11 +34,14 @@ export interface SourceSummary {
   readonly backend: BackendId
   readonly kind: string
   readonly uri: string | null
+  readonly prime: Priming
+  /** Between background checks; null: there are none. */
+  readonly refreshMs: number | null
   /** Null while the source lists well. */
   readonly error: { readonly code: string; readonly message: string } | null
 }
 
-/** A source as configuration or POST /v1/sources describes it; options are the kind's own. */
+/** A source as configuration or POST /v1/sources describes it; options are the gateway's (source-settings.ts) and the kind's own. */
 export interface SourceConfig {
   readonly name: string
   readonly kind: string
@@ -140,7 +144,7 @@ export interface Gateway {
   ): Promise<{ readonly accepted: number; readonly rejected: number; readonly epoch: number }>
   delete(ids: readonly RowId[], options: CallOptions): Promise<{ readonly deleted: number; readonly epoch: number }>
   writableStatus(options: CallOptions): Promise<WritableStatus>
-  /** Ready when every source has been listed once (or has said why not). */
+  /** Ready when every source has been listed once (or has said why not); priming is not waited for. */
   ready(): boolean
   subscribe(listener: (event: GatewayEvent) => void): () => void
   close(): Promise<void>

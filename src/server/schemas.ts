@@ -521,6 +521,8 @@ const sourceSummary = Type.Object(
     name: Type.String(),
     kind: Type.String(),
     uri: nullable(Type.String()),
+    prime: words('first_query', 'eager'),
+    refresh_ms: nullable(Type.Integer()),
     error: nullable(Type.Object({ code: Type.String(), message: Type.String() })),
   },
   { $id: 'Source' },
@@ -543,7 +545,10 @@ export const addSource = route({
       kind: Type.Optional(Type.String({ minLength: 1, description: 'Detected from the uri when left out.' })),
       uri: Type.Optional(Type.String()),
     },
-    { description: "Fields of [[source]] in the configuration: name, kind, uri and the kind's own options." },
+    {
+      description:
+        "Fields of [[source]] in the configuration: name, kind, uri, prime, refresh_ms and the kind's own options.",
+    },
   ),
   status: 201,
   ok: Type.Ref('Source#'),
@@ -577,7 +582,7 @@ export const alive = route({
 })
 
 export const ready = route({
-  summary: 'Every source has been listed once, or has said why not',
+  summary: 'Every source has been listed once, or has said why not; priming is not waited for',
   tag: 'operations',
   ok: Type.Object({ status: Type.Literal('ready') }),
   errors: [400],

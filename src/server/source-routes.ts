@@ -35,5 +35,7 @@ const sourceBody = (source: SourceSummary) => ({
   name: source.backend,
   kind: source.kind,
   uri: source.uri,
+  prime: source.prime,
+  refresh_ms: source.refreshMs,
   error: source.error,
 })

@@ -46,13 +46,15 @@ describe('configuration', () => {
       [[source]]
       name = "b"
       kind = "local"
+      prime = "eager"
+      refresh_ms = 30_000
     `)
     expect(config.server).toMatchObject({ host: '::1', port: 0 })
     expect(config.cache).toMatchObject({ memoryBytesMax: 1.5 * 2 ** 30, diskBytesMax: 1000 })
     expect(config.query.consistency).toEqual({ kind: 'ttl', ttlMs: 250 })
     expect(config.sources).toEqual([
       { name: 'a', kind: 'parquet', uri: './a.parquet', options: { metric: 'cosine', columns: ['x', 'y'] } },
-      { name: 'b', kind: 'local', uri: null, options: {} },
+      { name: 'b', kind: 'local', uri: null, options: { prime: 'eager', refresh_ms: 30_000 } },
     ])
   })
 
@@ -123,6 +125,10 @@ dir = "x"
     ['[lake]\nuri = "x"', 'lakegate.toml:1: lake: the writable lake is not supported yet; remove this section'],
     ['[[bucket]]\nname = "x"', 'lakegate.toml:1: bucket: object storage is not supported yet; remove this section'],
     ['[server]\ntls_key = "x"', 'lakegate.toml:2: server.tls_key: TLS is not supported yet; remove this key'],
+    [
+      '[[source]]\nname = "x"\nkind = "local"\npii_policy = "drop"',
+      'lakegate.toml:4: source[0].pii_policy: a PII policy is not supported yet; remove this key',
+    ],
     ['[auth]\nmode = "oidc"', 'lakegate.toml:2: auth.mode: "oidc" is not supported yet; expected one of "none"'],
     [
       '[[source]]\nname = "x"\nkind = "bigquery"',

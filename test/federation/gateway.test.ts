@@ -1,6 +1,7 @@
 /** The gateway over the real cache and the local source. */
 import { expect, onTestFinished, test } from 'vitest'
 import { openLocal } from '../../src/adapters/local.js'
+import { systemTimer } from '../../src/core/clock.js'
 import type { RowId } from '../../src/core/id.js'
 import { createGateway, localDefault, localSource } from '../../src/federation/create-gateway.js'
 import type { Gateway, GatewayEvent } from '../../src/federation/gateway.js'
@@ -16,6 +17,7 @@ async function openGateway(): Promise<Gateway> {
     openAdapter: async (config) => openLocal(config),
     detectKind: async () => 'local',
     clock,
+    timer: systemTimer,
     log: { info() {}, warn() {}, error() {} },
     consistency: null,
     local: localSource,

@@ -10,6 +10,7 @@ import type {
   ShardQuery,
   VectorCache,
 } from '../../src/cache/vector-cache.js'
+import { systemTimer } from '../../src/core/clock.js'
 import type { Cell, Column } from '../../src/core/column.js'
 import type { RecallContract, VersionWanted } from '../../src/core/contract.js'
 import { GatewayError } from '../../src/core/errors.js'
@@ -48,6 +49,8 @@ export interface ScriptedCollection {
   pinning?: (wanted: VersionWanted, signal: AbortSignal) => Promise<void>
   /** Awaited before a search answers. */
   searching?: (query: ShardQuery, signal: AbortSignal) => Promise<void>
+  /** Awaited before a refresh ends. */
+  refreshing?: () => Promise<void>
   /** What the shard claims; default: exact. */
   achieves?: RecallContract
 }
@@ -67,6 +70,7 @@ export class ScriptedCache implements VectorCache {
   /** By source, once it was opened. */
   readonly adapters = new Map<string, { closed: boolean; listed: number }>()
   readonly invalidated: string[] = []
+  readonly refreshed: string[] = []
   readonly #pinned = new Set<string>()
   pins = 0
   releases = 0
@@ -159,7 +163,11 @@ export class ScriptedCache implements VectorCache {
     return this.#named(ref).primingRetryMs ?? null
   }
 
-  async refresh(): Promise<{ generation: ReturnType<typeof generation>; changed: boolean; partsPulled: number }> {
+  async refresh({
+    ref,
+  }: CachedCollection): Promise<{ generation: ReturnType<typeof generation>; changed: boolean; partsPulled: number }> {
+    this.refreshed.push(formatCollection(ref))
+    await this.#named(ref).refreshing?.()
     return { generation: generation('g1'), changed: false, partsPulled: 0 }
   }
 
@@ -268,6 +276,7 @@ export async function scriptedGateway(
     openAdapter: async (config) => scriptedAdapter(config.name, cache),
     detectKind: async () => 'scripted',
     clock,
+    timer: systemTimer,
     log: silent,
     consistency: null,
     local: localSource,
@@ -280,7 +289,12 @@ export async function scriptedGateway(
   return { gateway, cache }
 }
 
-export const sourceConfig = (name: string): SourceConfig => ({ name, kind: 'scripted', uri: null, options: {} })
+export const sourceConfig = (name: string, options: SourceConfig['options'] = {}): SourceConfig => ({
+  name,
+  kind: 'scripted',
+  uri: null,
+  options,
+})
 
 /** A signal that never aborts. */
 export const idle = new AbortController().signal

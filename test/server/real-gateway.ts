@@ -2,7 +2,7 @@ import type { BackendAdapter, OpenAdapter } from '../../src/adapters/adapter.js'
 import { adapters, detectKind, isAdapterKind } from '../../src/adapters/registry.js'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { createVectorCache } from '../../src/cache/create-vector-cache.js'
-import { seededRandom, systemClock } from '../../src/core/clock.js'
+import { seededRandom, systemClock, systemTimer } from '../../src/core/clock.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { createGateway, localDefault, localSource } from '../../src/federation/create-gateway.js'
 import type { Gateway, SourceConfig } from '../../src/federation/gateway.js'
@@ -39,6 +39,7 @@ export async function realGateway(
     },
     detectKind,
     clock: systemClock,
+    timer: systemTimer,
     log: silent,
     consistency: null,
     local: localSource,

@@ -139,10 +139,13 @@ test('sources can be listed, added and removed', async () => {
   const removed: string[] = []
   const app = testServer(
     fakeGateway({
-      sources: () => [{ backend: 'x' as never, kind: 'parquet', uri: 'x.parquet', error: null }],
+      sources: () => [
+        { backend: 'x' as never, kind: 'parquet', uri: 'x.parquet', prime: 'eager', refreshMs: 500, error: null },
+      ],
       addSource: async (config) => {
         added.push(config)
-        return { backend: config.name as never, kind: 'parquet', uri: config.uri, error: null }
+        const { name, uri } = config
+        return { backend: name as never, kind: 'parquet', uri, prime: 'first_query', refreshMs: null, error: null }
       },
       removeSource: async (backend) => {
         removed.push(backend)
@@ -150,7 +153,7 @@ test('sources can be listed, added and removed', async () => {
     }),
   )
   expect((await app.inject('/v1/sources')).json()).toEqual({
-    sources: [{ name: 'x', kind: 'parquet', uri: 'x.parquet', error: null }],
+    sources: [{ name: 'x', kind: 'parquet', uri: 'x.parquet', prime: 'eager', refresh_ms: 500, error: null }],
   })
   const reply = await app.inject({
     method: 'POST',
