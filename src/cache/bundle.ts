@@ -6,24 +6,30 @@ import { limits } from '../core/limits.js'
 import { nodeFileSystem, writeDurably } from './file-system.js'
 import { statedRerankFactor, statedRotationSeed, witness } from './witness.js'
 
-/** ruLake's description of a cached table, published beside the source. */
-export interface Bundle {
+/** What a witness covers of a table. */
+interface NamedTable {
   readonly dataRef: string
   readonly dimension: number
   readonly generation: string
 }
 
+/** ruLake's description of a cached table, published beside the source. */
+interface Bundle extends NamedTable {
+  readonly piiPolicy: string | null
+}
+
 export const bundleName = 'table.rulake.json'
 const formatVersion = 2
 
-export const bundleWitness = (bundle: Bundle): string =>
-  witness({ ...bundle, rotationSeed: statedRotationSeed, rerankFactor: statedRerankFactor })
+export const bundleWitness = ({ dataRef, dimension, generation }: NamedTable): string =>
+  witness({ dataRef, dimension, generation, rotationSeed: statedRotationSeed, rerankFactor: statedRerankFactor })
 
 /** Writes table.rulake.json into `directory`, whole or not at all. Throws LG_TOO_LARGE. */
 export async function writeBundle(directory: string, bundle: Bundle, signal: AbortSignal): Promise<void> {
   for (const [name, text] of [
     ['data_ref', bundle.dataRef],
     ['generation', bundle.generation],
+    ['pii_policy', bundle.piiPolicy ?? ''],
   ] as const) {
     const bytes = Buffer.byteLength(text, 'utf8')
     if (bytes > limits.bundleStringBytesMax)
@@ -41,6 +47,7 @@ export async function writeBundle(directory: string, bundle: Bundle, signal: Abo
     rerank_factor: Number(statedRerankFactor),
     generation: bundle.generation,
     rvf_witness: bundleWitness(bundle),
+    ...(bundle.piiPolicy !== null && { pii_policy: bundle.piiPolicy }),
   }
   const bytes = Buffer.from(`${JSON.stringify(json, null, 2)}\n`, 'utf8')
   try {

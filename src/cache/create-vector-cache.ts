@@ -91,7 +91,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
       const current = await collectionOf(source).current(source, signal)
       return current?.witness === published ? 'up-to-date' : 'invalidated'
     },
-    async publishBundle(source, into, { signal }) {
+    async publishBundle(source, into, { signal, piiPolicy }) {
       const current = await collectionOf(source).current(source, signal)
       if (current === null)
         throw new GatewayError(
@@ -99,7 +99,8 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
           `${formatCollection(source.ref)}: nothing is cached yet; query or refresh it first`,
         )
       const { generation, dimension, witness } = current
-      await writeBundle(into, { dataRef: formatCollection(source.ref), dimension: dimension ?? 0, generation }, signal)
+      const dataRef = formatCollection(source.ref)
+      await writeBundle(into, { dataRef, dimension: dimension ?? 0, generation, piiPolicy }, signal)
       return { generation, witness }
     },
     history: (ref) => find(ref)?.history() ?? [],

@@ -167,7 +167,7 @@ export interface VectorCache {
   publishBundle(
     collection: CachedCollection,
     directory: string,
-    options: CallOptions,
+    options: CallOptions & { readonly piiPolicy: string | null },
   ): Promise<{ readonly generation: Generation; readonly witness: string }>
   history(ref: CollectionRef): readonly HeldGeneration[]
   statistics(): CacheStatistics

@@ -5,7 +5,7 @@
 import type { Consistency } from '../core/contract.js'
 import { limits } from '../core/limits.js'
 import { metrics } from '../core/metric.js'
-import { primings } from '../federation/source-settings.js'
+import { primings, refreshMsMin } from '../federation/source-settings.js'
 
 /** How a value is written. `parse` takes a TOML value, `fromText` an environment variable; undefined: not one of these. */
 export interface ValueType<T> {
@@ -215,9 +215,15 @@ export const sourceSettings: readonly SourceSetting[] = [
   ),
   sourceSetting(
     'refresh_ms',
-    integer(limits.refreshMsMin, limits.refreshMsMax),
+    integer(refreshMsMin, limits.refreshMsMax),
     'none',
     'Check for new data in the background, this long after the last check ended, milliseconds; unset: queries check.',
+  ),
+  sourceSetting(
+    'pii_policy',
+    text,
+    'none',
+    'Published in table.rulake.json for those who read it; not acted upon here.',
   ),
 ]
 
@@ -236,6 +242,5 @@ export const laterKeys: Readonly<Record<string, string>> = {
   'server.tls_cert': 'TLS',
   'server.tls_key': 'TLS',
   'server.ui': 'the browser application',
-  'source.pii_policy': 'a PII policy',
   'server.rvf_collection': 'RVF writes into the lake',
 }

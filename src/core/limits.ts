@@ -18,7 +18,6 @@ export const limits = {
   sourceCheckMsMax: 30_000,
   /** A manifest, or the next batch of a pull, that takes longer is given up. */
   sourceSilenceMsMax: 600_000,
-  refreshMsMin: 100,
   refreshMsMax: 7 * 24 * 3_600_000,
   bundleBytesMax: 64 * 1024,
   bundleStringBytesMax: 4 * 1024,

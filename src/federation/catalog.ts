@@ -39,6 +39,8 @@ export interface Catalog {
   /** Whether the last listing has it. */
   has(ref: CollectionRef): boolean
   kind(backend: BackendId): string
+  /** Null for a source that is not there. */
+  settings(backend: BackendId): SourceSettings | null
   sources(): readonly SourceSummary[]
   /** Whether no source is still being listed for the first time. */
   ready(): boolean
@@ -86,6 +88,7 @@ export function createCatalog(options: {
     const signal = AbortSignal.any([source.removed.signal, AbortSignal.timeout(listingMsMax)])
     try {
       source.adapter ??= await openAdapter(source.config)
+      refuseIdlePolicy(source.adapter, source.settings)
       const infos = await source.adapter.listCollections({ signal })
       const adapter = source.adapter
       source.collections = new Map(
@@ -252,6 +255,7 @@ export function createCatalog(options: {
     has: (ref) => sources.get(ref.backend)?.collections?.has(ref.collection) ?? false,
     adapter: (backend) => sources.get(backend)?.adapter ?? null,
     kind: (backend) => sources.get(backend)?.config.kind ?? '',
+    settings: (backend) => sources.get(backend)?.settings ?? null,
     sources: () => [...sources.values()].map(summary),
     ready: () => opening.size === 0,
 
@@ -263,6 +267,16 @@ export function createCatalog(options: {
       await Promise.all(closing.map((source) => source.adapter?.close()))
     },
   }
+}
+
+/** A policy that could not reach anybody would be a promise not kept. */
+function refuseIdlePolicy(adapter: BackendAdapter, { piiPolicy }: SourceSettings): void {
+  if (piiPolicy === null || adapter.bundleDirectory !== undefined) return
+  throw new GatewayError(
+    'LG_UNSUPPORTED',
+    `source "${adapter.id}": pii_policy: it is published in table.rulake.json, and there is no directory beside this source for that`,
+    { field: 'pii_policy' },
+  )
 }
 
 /** A listing that ran out of time is the source's failure, not the caller's deadline. */

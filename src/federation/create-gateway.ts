@@ -241,7 +241,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       const collection = await catalog.collection(ref, 'collection')
       const directory = await bundleDirectory(collection, callOptions)
       await cache.refresh(collection, callOptions)
-      return cache.publishBundle(collection, directory, callOptions)
+      const piiPolicy = catalog.settings(ref.backend)?.piiPolicy ?? null
+      return cache.publishBundle(collection, directory, { ...callOptions, piiPolicy })
     },
 
     async history(ref) {

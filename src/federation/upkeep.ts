@@ -7,9 +7,11 @@ import type { Catalog } from './catalog.js'
 import type { Log } from './log.js'
 import type { SourceSettings } from './source-settings.js'
 
+type Rhythm = Pick<SourceSettings, 'prime' | 'refreshMs'>
+
 export interface Upkeep {
   /** Begins what the source's settings ask for; returns at once. */
-  start(backend: BackendId, settings: SourceSettings): void
+  start(backend: BackendId, settings: Rhythm): void
   /** Ends it; resolves when nothing of it is waited for any more. */
   stop(backend: BackendId): Promise<void>
   close(): Promise<void>
@@ -61,7 +63,7 @@ export function createUpkeep(options: {
       version.release()
     })
 
-  const refresh = async (backend: BackendId, settings: SourceSettings, signal: AbortSignal): Promise<void> => {
+  const refresh = async (backend: BackendId, settings: Rhythm, signal: AbortSignal): Promise<void> => {
     try {
       await catalog.relist(backend)
     } catch (error) {

@@ -17,15 +17,16 @@ test('a published bundle is up to date until the generation changes; without one
   const collection = source.collection()
   const check = () => cache.checkBundle(collection, directory, { signal: never })
   expect(await check()).toBe('bundle-missing')
-  await expect(cache.publishBundle(collection, directory, { signal: never })).rejects.toMatchObject({
+  await expect(cache.publishBundle(collection, directory, { signal: never, piiPolicy: null })).rejects.toMatchObject({
     code: 'LG_PRIMING',
   })
   await ask(cache, collection, new Float32Array(4))
-  await cache.publishBundle(collection, directory, { signal: never })
+  await cache.publishBundle(collection, directory, { signal: never, piiPolicy: 'no e-mail' })
   expect(await readdir(directory)).toEqual(['table.rulake.json'])
   expect(await check()).toBe('up-to-date')
   const bundle = JSON.parse(await readFile(join(directory, 'table.rulake.json'), 'utf8')) as Record<string, unknown>
   expect(bundle).toMatchObject({ format_version: 2, data_ref: 'scripted/rows', dim: 4, generation: source.generation })
+  expect(bundle.pii_policy).toBe('no e-mail')
   expect(bundle.rvf_witness).toBe(cache.collectionStatistics(collection.ref).witness)
   source.files.set('b', randomFile('1', 10, 4, random, 100n))
   await ask(cache, collection, new Float32Array(4))
@@ -84,6 +85,6 @@ test('a bundle that cannot be read or written says so', async () => {
   const directory = await scratchDirectory()
   await mkdir(join(directory, 'table.rulake.json'))
   await expect(readBundleWitness(directory)).rejects.toThrow('table.rulake.json')
-  const long = { dataRef: 'x'.repeat(4097), dimension: 1, generation: 'g' }
+  const long = { dataRef: 'x'.repeat(4097), dimension: 1, generation: 'g', piiPolicy: null }
   await expect(writeBundle(directory, long, never)).rejects.toMatchObject({ code: 'LG_TOO_LARGE', field: 'data_ref' })
 })

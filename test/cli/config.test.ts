@@ -125,10 +125,6 @@ dir = "x"
     ['[lake]\nuri = "x"', 'lakegate.toml:1: lake: the writable lake is not supported yet; remove this section'],
     ['[[bucket]]\nname = "x"', 'lakegate.toml:1: bucket: object storage is not supported yet; remove this section'],
     ['[server]\ntls_key = "x"', 'lakegate.toml:2: server.tls_key: TLS is not supported yet; remove this key'],
-    [
-      '[[source]]\nname = "x"\nkind = "local"\npii_policy = "drop"',
-      'lakegate.toml:4: source[0].pii_policy: a PII policy is not supported yet; remove this key',
-    ],
     ['[auth]\nmode = "oidc"', 'lakegate.toml:2: auth.mode: "oidc" is not supported yet; expected one of "none"'],
     [
       '[[source]]\nname = "x"\nkind = "bigquery"',

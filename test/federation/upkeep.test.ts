@@ -157,7 +157,8 @@ test.each([
   [{ refresh_ms: 99 }, 'LG_INVALID_REQUEST', 'refresh_ms'],
   [{ refresh_ms: '5s' }, 'LG_INVALID_REQUEST', 'refresh_ms'],
   [{ prime: 'lazy' }, 'LG_INVALID_REQUEST', 'prime'],
-  [{ pii_policy: 'drop' }, 'LG_UNSUPPORTED', 'pii_policy'],
+  [{ pii_policy: 7 }, 'LG_INVALID_REQUEST', 'pii_policy'],
+  [{ pii_policy: 'drop' }, 'LG_UNSUPPORTED', 'pii_policy'], // no directory to publish it in
 ])('%j is refused with %s, naming the option', async (sourceOptions, code, field) => {
   await expect(keptGateway([], sourceOptions)).rejects.toMatchObject({ code, field })
 })

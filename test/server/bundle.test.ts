@@ -1,4 +1,4 @@
-import { readdir, rm } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { writeParquet } from '../adapters/parquet-files-written.js'
@@ -30,7 +30,7 @@ test.each([
   await app.inject({
     method: 'POST',
     url: '/v1/sources',
-    payload: { name: 's', uri: uriIn(directory), collection: 'c' },
+    payload: { name: 's', uri: uriIn(directory), collection: 'c', pii_policy: 'no e-mail' },
   })
   const url = '/v1/collections/s/c/bundle'
   const watch = async () => (await app.inject(url)).json()
@@ -41,6 +41,9 @@ test.each([
   const { generation, witness } = (await app.inject('/v1/collections/s/c')).json()
   expect(published.json()).toEqual({ generation, witness })
   expect(await readdir(directory)).toEqual(['a.parquet', 'table.rulake.json'])
+  expect(JSON.parse(await readFile(join(directory, 'table.rulake.json'), 'utf8'))).toMatchObject({
+    pii_policy: 'no e-mail',
+  })
   expect(await watch()).toEqual({ verdict: 'UpToDate' })
 
   await writeRows(join(directory, 'a.parquet'), 10)
