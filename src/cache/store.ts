@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Stats } from 'node:fs'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { type CollectionRef, formatCollection } from '../core/generation.js'
@@ -98,12 +99,15 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     const recordPath = join(folder, 'record')
     const segmentPath = (key: string): string => join(folder, `${key}${suffix}`)
     const codebookPath = (identity: string): string => join(folder, `${identity}.codebook`)
+    /** On a disk that cannot be written, an unusable file is met again at the next start. */
+    const warnKept = (error: unknown): void =>
+      log.warn({ collection: formatCollection(ref), err: error }, 'an unusable cache file could not be removed')
     const discardFile = async (path: string, what: string, error: unknown): Promise<null> => {
       log.warn(
         { collection: formatCollection(ref), err: error },
         `${what} is not usable; it is rebuilt from the source`,
       )
-      await fileSystem.rm(path, { force: true })
+      await fileSystem.rm(path, { force: true, recursive: true }).catch(warnKept)
       return null
     }
     return {
@@ -111,10 +115,9 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
         return totals.get(name) ?? 0
       },
       async loadRecord() {
-        const bytes = await readIfPresent(fileSystem, recordPath)
-        if (bytes === null) return null
         try {
-          return parseRecord(bytes)
+          const bytes = await readIfPresent(fileSystem, recordPath)
+          return bytes === null ? null : parseRecord(bytes)
         } catch (error) {
           return discardFile(recordPath, 'collection record', error)
         }
@@ -130,10 +133,9 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       },
       async loadCodebook(version, parse) {
         const path = codebookPath(version)
-        const bytes = await readIfPresent(fileSystem, path)
-        if (bytes === null) return null
         try {
-          return parse(bytes.toString('utf8'))
+          const bytes = await readIfPresent(fileSystem, path)
+          return bytes === null ? null : parse(bytes.toString('utf8'))
         } catch (error) {
           return discardFile(path, 'codebook', error)
         }
@@ -165,7 +167,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
             { collection: formatCollection(ref), err: error },
             'segment file is not usable; it is rebuilt from the source',
           )
-          await discard(entry)
+          await discard(entry).catch(warnKept)
           return 'discarded'
         }
       },
@@ -245,8 +247,8 @@ async function scan(fileSystem: FileSystem, root: string): Promise<readonly Segm
       const path = join(root, collection, file)
       if (isTemporary(file)) await fileSystem.rm(path, { force: true })
       else if (file.endsWith(suffix)) {
-        const { size, mtimeMs } = await fileSystem.stat(path)
-        found.push({ path, collection, bytes: size, writtenMs: mtimeMs })
+        const stats = await statIfPresent(fileSystem, path)
+        if (stats?.isFile()) found.push({ path, collection, bytes: stats.size, writtenMs: stats.mtimeMs })
       }
     }
   }
@@ -262,6 +264,16 @@ const keyOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1, -s
 async function readIfPresent(fileSystem: FileSystem, path: string): Promise<Buffer | null> {
   try {
     return await fileSystem.readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+/** Null for a link to nothing, too. */
+async function statIfPresent(fileSystem: FileSystem, path: string): Promise<Stats | null> {
+  try {
+    return await fileSystem.stat(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { expect, test } from 'vitest'
@@ -103,6 +103,37 @@ test('a segment file lost while the source is away: frozen says so instead of an
   source.files.clear()
   const { cache } = await openCache({ directory })
   await expect(ask(cache, source.collection(), vector, frozen)).rejects.toMatchObject({ code: 'LG_GENERATION_EXPIRED' })
+})
+
+test('law 10: what is no file where files are expected is passed over, and the source is read again', async () => {
+  const source = twoFiles()
+  const { directory, segments, codebook, record } = await primedDirectory(source)
+  for (const path of [codebook, record]) {
+    await rm(path)
+    await mkdir(join(path, 'inside'), { recursive: true })
+  }
+  await symlink('nowhere', `${segments[0]!}.segment`)
+  await mkdir(`${segments[1]!}.segment`)
+  source.counts.pull = 0
+  const { cache } = await openCache({ directory })
+  expect(idsAndDistances(await ask(cache, source.collection(), vector))).toEqual(bruteForce(source, vector))
+  expect(source.counts.pull).toBe(2)
+})
+
+test('law 10: a damaged file on a disk that cannot be written is no obstacle', async () => {
+  const source = twoFiles()
+  const { directory, segments, record } = await primedDirectory(source)
+  await flipBit(segments[0]!, (size) => size >> 1)
+  await flipBit(record, (size) => size >> 1)
+  const fileSystem: FileSystem = {
+    ...nodeFileSystem,
+    rm: async () => {
+      throw Object.assign(new Error('read-only file system'), { code: 'EROFS', syscall: 'rm' })
+    },
+  }
+  const { cache, warnings } = await openCache({ directory, fileSystem })
+  expect(idsAndDistances(await ask(cache, source.collection(), vector))).toEqual(bruteForce(source, vector))
+  expect(warnings).toContain('an unusable cache file could not be removed')
 })
 
 test('what an interrupted write left is removed at the next start', async () => {
