@@ -39,6 +39,9 @@ function refusedByFastify(error: FastifyError, request: FastifyRequest): Gateway
       return new GatewayError('LG_INVALID_REQUEST', 'body: its length differs from the header Content-Length', {
         field: 'body',
       })
+    // The body ended before its time: the client hung up or was too slow.
+    case 'ECONNRESET':
+      return new GatewayError('LG_CANCELLED', 'the client went away before its request was whole')
     case 'FST_ERR_BAD_URL':
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new GatewayError('LG_INVALID_REQUEST', 'path: expected a valid percent-encoded path', { field: 'path' })

@@ -10,9 +10,13 @@ export interface Metrics {
   failed(error: GatewayError): void
 }
 
+/** Sums of other metrics of prom-client's, gauges with the suffix of counters. */
+const misnamedTotals = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
 /** Prometheus metrics of one server. @param registry the server's own when it is given none */
 export function createMetrics(gateway: Gateway, registry = new Registry()): Metrics {
   collectDefaultMetrics({ register: registry })
+  for (const name of misnamedTotals) registry.removeSingleMetric(name)
   const registers = [registry]
   const requests = new Histogram({
     name: 'lakegate_http_request_duration_seconds',

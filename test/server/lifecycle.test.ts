@@ -38,6 +38,21 @@ function waitingGateway() {
 }
 
 describe('law 4: a client that hangs up', () => {
+  test('inside its body is no defect of ours', async () => {
+    const app = testServer(fakeGateway())
+    const started = deferred()
+    const replied = deferred<string>()
+    app.addHook('preParsing', async () => started.resolve())
+    app.addHook('onSend', async (_request, _reply, payload) => replied.resolve(String(payload)))
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+    socket.write(query.slice(0, -5))
+    await started.promise
+    socket.destroy()
+    expect(JSON.parse(await replied.promise)).toMatchObject({ lg_code: 'LG_CANCELLED' })
+    await app.close()
+  })
+
   test('aborts its query; the server lives on', async () => {
     const { gateway, started } = waitingGateway()
     const { app, port } = await listening(gateway)
