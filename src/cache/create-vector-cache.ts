@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Clock, Random } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { type CollectionRef, formatCollection } from '../core/generation.js'
@@ -42,6 +43,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
   const collections = new Map<string, Collection>()
   const listeners = new Set<(event: CacheEvent) => void>()
   const closing = new AbortController()
+  setMaxListeners(0, closing.signal) // every check and pull listens, and Node takes more than ten for a leak
   let background: Promise<void> = Promise.resolve()
 
   const inBackground = (task: () => Promise<void>): void => {

@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events'
 import type { PinnedVersion, ShardAnswer, ShardQuery, VectorCache } from '../cache/vector-cache.js'
 import { type GatewayError, toGatewayError } from '../core/errors.js'
+import type { BackendId } from '../core/generation.js'
 import type { Deadline } from './deadline.js'
 import type { Pins } from './pins.js'
 import type { Shard } from './planner.js'
@@ -46,14 +47,14 @@ export async function fanOut(
   // Every shard listens, and Node takes more than ten listeners for a leak.
   if (shards.length > 10) setMaxListeners(0, deadline.signal)
   const outcomes = new Array<ShardOutcome | undefined>(shards.length).fill(undefined)
-  const waiting = startOrder(shards, context.cache)
-  const lane = async (): Promise<void> => {
-    for (let i = waiting.pop(); i !== undefined && deadline.state === 'running'; i = waiting.pop()) {
+  const next = startOrder(shards, context.cache)
+  const runLane = async (lane: number): Promise<void> => {
+    for (let i = next(lane); i !== undefined && deadline.state === 'running'; i = next(lane)) {
       const outcome = await searchShard(shards[i]!, query, context)
       if (deadline.state === 'running') outcomes[i] = outcome
     }
   }
-  const lanes = Array.from({ length: Math.min(shardsConcurrentMax, shards.length) }, lane)
+  const lanes = Array.from({ length: Math.min(shardsConcurrentMax, shards.length) }, (_, lane) => runLane(lane))
   await deadline.race(Promise.all(lanes)).catch((error: unknown) => {
     // The lanes themselves never reject: this is the deadline's end.
     if (deadline.state !== 'expired') throw error
@@ -61,15 +62,39 @@ export async function fanOut(
   return outcomes.map((outcome, i) => outcome ?? late(shards[i]!, context.cache))
 }
 
-/** Indices to take from the end. When not all can start at once, what is resident goes first and cannot be held up. */
-function startOrder(shards: readonly Shard[], cache: VectorCache): number[] {
-  const indices = shards.map((_, i) => shards.length - 1 - i)
-  if (shards.length <= shardsConcurrentMax) return indices
+/**
+ * Takes the next index for a lane, undefined when none is left. Each lane begins with one source's shards and then helps
+ * the others, so that a source with many collections that hang does not hold every place. What is resident goes first
+ * and cannot be held up by what has to be pulled.
+ */
+function startOrder(shards: readonly Shard[], cache: VectorCache): (lane: number) => number | undefined {
+  if (shards.length <= shardsConcurrentMax) {
+    const indices = shards.keys()
+    return () => indices.next().value
+  }
   const resident = shards.map(({ collection: { ref } }) => {
     const { state } = cache.collectionStatistics(ref)
     return state === 'ready' || state === 'refreshing'
   })
-  return indices.sort((a, b) => Number(resident[a]) - Number(resident[b]))
+  const bySource = new Map<BackendId, number[]>()
+  for (const [index, { collection }] of shards.entries()) {
+    const { backend } = collection.ref
+    const list = bySource.get(backend)
+    if (list === undefined) bySource.set(backend, [index])
+    else list.push(index)
+  }
+  const residentFirst = (a: number, b: number): number => Number(resident[b]) - Number(resident[a])
+  const lists = [...bySource.values()]
+    .map((list) => list.sort(residentFirst))
+    .sort((a, b) => residentFirst(a[0]!, b[0]!))
+  const sources = lists.map((list) => list.values())
+  return (lane) => {
+    for (let i = 0; i < sources.length; i++) {
+      const next = sources[(lane + i) % sources.length]!.next()
+      if (next.done !== true) return next.value
+    }
+    return undefined
+  }
 }
 
 const late = (shard: Shard, cache: VectorCache): ShardOutcome => {

@@ -297,6 +297,12 @@ describe('law 4: deadlines and cancellation', () => {
     expect(ids(await answering)).toEqual(['half', 'one'])
   })
 
+  test('more hanging collections than run side by side do not hold up another source, resident or not', async () => {
+    const hanging = Array.from({ length: 100 }, (_, i) => a({ name: `a/${i}`, pinning: never }))
+    const { answering } = await until(50, [...hanging, b({ state: 'cold' })])
+    expect(ids(await answering)).toEqual(['half', 'one'])
+  })
+
   test('the caller going away is a cancellation, even when others had answered', async () => {
     const { gateway, cache } = await scriptedGateway([a({ searching: untilAborted }), b()])
     const caller = new AbortController()
