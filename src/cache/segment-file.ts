@@ -83,9 +83,13 @@ export async function openSegmentFile(file: FileHandle, key: string): Promise<Se
   if (header.key !== key) throw corrupt(key, `holds segment ${header.key}`)
   const start = alignUp(preludeBytes + jsonBytes)
   const section = (name: string): Section | undefined => header.sections.find((entry) => entry.name === name)
-  const last = header.sections.at(-1)
-  const expected = last === undefined ? start : start + last.offset + alignUp(last.bytes)
-  if (size !== expected) throw corrupt(key, `has ${size} bytes instead of ${expected}`)
+  let end = 0
+  for (const { name, offset, bytes } of header.sections) {
+    // Memory is taken for what the table says, so it must not say more than the file has.
+    if (offset !== end || !(bytes >= 0)) throw corrupt(key, `has a section "${name}" out of place`)
+    end += alignUp(bytes)
+  }
+  if (size !== start + end) throw corrupt(key, `has ${size} bytes instead of ${start + end}`)
   return {
     header,
     bytes: size,

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFile, mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { expect, test } from 'vitest'
 import { openParquet } from '../../src/adapters/parquet.js'
@@ -59,6 +60,20 @@ const damages: Readonly<Record<string, (path: string, other: string) => Promise<
     const bytes = await readFile(path)
     bytes.writeUInt32LE(bytes.readUInt32LE(8) + 1, 8)
     await writeFile(path, bytes)
+  },
+  'claims a section of terabytes, with a right checksum': async (path) => {
+    const bytes = await readFile(path)
+    const header = bytes.toString('utf8', 24, 24 + bytes.readUInt32LE(12))
+    const claiming = header.replace(/("name":"ids","offset":\d+,"bytes":)\d+/, '$19000000000000')
+    expect(claiming).not.toBe(header)
+    const grown = Buffer.from(claiming, 'utf8')
+    const start = Math.ceil((24 + Buffer.byteLength(header)) / 64) * 64
+    const head = Buffer.alloc(Math.ceil((24 + grown.length) / 64) * 64)
+    bytes.copy(head, 0, 0, 24)
+    head.writeUInt32LE(grown.length, 12)
+    head.writeUInt32LE(crc32(grown), 16)
+    grown.copy(head, 24)
+    await writeFile(path, Buffer.concat([head, bytes.subarray(start)]))
   },
   'is another segment’s': (path, other) => copyFile(other, path),
 }
