@@ -88,6 +88,11 @@ export interface BackendAdapter {
   listCollections(options: CallOptions): Promise<readonly CollectionInfo[]>
   /** The current generation: one cheap metadata call, idempotent; never reads vectors. Throws LG_COLLECTION_NOT_FOUND, LG_SOURCE_UNAVAILABLE. */
   generation(collection: string, options: CallOptions): Promise<Generation>
+  /**
+   * True when the source certainly is still at `generation`, which takes microseconds and cannot block; false says nothing.
+   * A check that it answers needs no call of `generation`.
+   */
+  isStill?(collection: string, generation: Generation): boolean
   /** Parts, masks and schema of a generation; LG_GENERATION_EXPIRED when the source has moved on. */
   manifest(collection: string, generation: Generation, options: CallOptions): Promise<Manifest>
   /**

@@ -26,6 +26,8 @@ export interface FileListing {
   readonly generation: Generation
   /** By name. */
   readonly files: readonly ParquetFile[]
+  /** Where the uri is one file: that file as it was looked at. */
+  readonly single: { readonly path: string; readonly stats: BigIntStats } | null
 }
 
 /** What a `uri` names; the collection is called after it. */
@@ -47,7 +49,8 @@ export async function listFiles(uri: string, { signal }: CallOptions): Promise<F
   const files = [...found.values()].sort((a, b) => compareUtf8(a.name, b.name))
   const hash = createHash('sha256')
   for (const file of files) hash.update(file.key).update('\n')
-  return { generation: generation(hash.digest('hex').slice(0, 32)), files }
+  const single = root.kind === 'file' ? { path: root.path, stats: root.stats } : null
+  return { generation: generation(hash.digest('hex').slice(0, 32)), files, single }
 }
 
 /** Whether the source exists, without listing it. */

@@ -13,6 +13,7 @@ import type {
   PullRequest,
 } from './adapter.js'
 import { loadDuckDB } from './duckdb-session.js'
+import { FileGlance } from './file-glance.js'
 import { checkRoot, directoryOf, type FileListing, listFiles, nameOfUri, type ParquetFile } from './parquet-files.js'
 import { changed, type Footer, readFooter } from './parquet-footer.js'
 import { columnsOf, decideLayout, type Layout } from './parquet-layout.js'
@@ -62,6 +63,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
   }
   const footers = new Map<PartKey, Footer>()
   const plans = new Map<Generation, ReadPlan>()
+  const glance = new FileGlance()
 
   async function footerOf(file: ParquetFile, call: CallOptions): Promise<Footer> {
     const known = footers.get(file.key)
@@ -139,7 +141,12 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
       return [info]
     },
 
-    generation: async (collection, call) => (await list(collection, call)).generation,
+    async generation(collection, call) {
+      const listing = await list(collection, call)
+      await glance.remember(listing)
+      return listing.generation
+    },
+    isStill: (collection, generation) => collection === info.name && glance.isStill(generation),
 
     manifest: async (collection, generation, call) => (await plan(collection, generation, call)).manifest,
 

@@ -90,6 +90,12 @@ export class Collection {
   }
 
   async pin(source: CachedCollection, wanted: VersionWanted, signal: AbortSignal): Promise<PinnedVersion> {
+    signal.throwIfAborted()
+    const atOnce = this.#atOnce(source, wanted)
+    if (atOnce !== null) {
+      this.#counts.hits++
+      return this.#pinned(atOnce)
+    }
     await this.#attach(source, signal)
     const ready = this.#current !== null && isResident(this.#current) ? this.#current : null
     let version = await this.#choose(wanted, signal)
@@ -108,6 +114,31 @@ export class Collection {
     if (hit) this.#counts.hits++
     else this.#counts.misses++
     return this.#pinned(version)
+  }
+
+  /** The current version, when nothing has to be waited for to know that it is the one wanted: the way of most queries. */
+  #atOnce(source: CachedCollection, wanted: VersionWanted): Version | null {
+    const version = this.#current
+    if (version === null || source !== this.#source || wanted.kind !== 'current') return null
+    if (!version.confirmed || !isResident(version)) return null
+    const { consistency } = wanted
+    if (consistency.kind === 'fresh') {
+      if (source.adapter.isStill?.(source.ref.collection, version.generation) !== true) return null
+      this.#watch.confirm(version.generation)
+      this.#failure = null
+      return version
+    }
+    if (consistency.kind === 'ttl' && !this.#seenWithin(consistency.ttlMs, version.generation)) return null
+    return version
+  }
+
+  /** Whether a check that began at most so long ago saw the source at this generation. */
+  #seenWithin(ttlMs: number, generation: Generation): boolean {
+    const { observed } = this.#watch
+    if (observed === null || observed.generation !== generation) return false
+    const ageMs = this.#options.clock.now() - observed.atMs
+    // A clock that was set back says nothing of the age.
+    return ageMs >= 0 && ageMs <= ttlMs
   }
 
   /** Checks the source now and pulls what is new. */
@@ -280,10 +311,8 @@ export class Collection {
         const { consistency } = wanted
         if (consistency.kind === 'frozen' && this.#current !== null) return this.#current
         if (consistency.kind === 'ttl' && this.#watch.observed !== null) {
-          const { generation, atMs } = this.#watch.observed
-          const ageMs = this.#options.clock.now() - atMs
-          // A clock that was set back says nothing of the age.
-          if (ageMs >= 0 && ageMs <= consistency.ttlMs) return waitFor(this.#version(generation), signal)
+          const { generation } = this.#watch.observed
+          if (this.#seenWithin(consistency.ttlMs, generation)) return waitFor(this.#version(generation), signal)
         }
         return waitFor(this.#checkedVersion(), signal)
       }

@@ -43,6 +43,13 @@ export class SourceWatch {
     return this.#check.join()
   }
 
+  /** A check that was over at once: the source is at this generation now. */
+  confirm(generation: Generation): void {
+    const nowMs = this.#clock.now()
+    this.#observed = { generation, atMs: nowMs }
+    this.#sightings.record(generation, { startMs: nowMs, endMs: nowMs })
+  }
+
   forget(): void {
     this.#epoch++
     this.#observed = null

@@ -13,7 +13,8 @@ export interface Space {
 }
 
 /** Equal texts mean comparable distances. */
-export const spaceKey = (space: Pick<Space, 'metric' | 'model'>): string => JSON.stringify([space.metric, space.model])
+export const spaceKey = ({ metric, model }: Pick<Space, 'metric' | 'model'>): string =>
+  model === null ? metric : `${metric} ${model}`
 
 /**
  * Law 9. Throws LG_MIXED_SPACES, or LG_DIMENSION_MISMATCH when the collections agree and only the query differs, or when

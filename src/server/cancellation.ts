@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
 import { GatewayError } from '../core/errors.js'
 
@@ -13,14 +14,22 @@ export interface Cancellation {
 
 export function createCancellation(): Cancellation {
   const active = new Set<AbortController>()
-  const signalOf = (reply: FastifyReply): AbortSignal => {
-    const controller = new AbortController()
-    active.add(controller)
-    reply.raw.once('close', () => {
-      active.delete(controller)
-      if (!reply.raw.writableFinished)
-        controller.abort(new GatewayError('LG_CANCELLED', 'the client went away before the answer was ready'))
-    })
+  // One a connection, whose requests end together when it closes: one a request would cost more than parsing it.
+  const byConnection = new WeakMap<Socket, AbortController>()
+  const signalOf = ({ request: { socket } }: FastifyReply): AbortSignal => {
+    let controller = byConnection.get(socket)
+    if (controller === undefined) {
+      const made = new AbortController()
+      controller = made
+      byConnection.set(socket, made)
+      active.add(made)
+      const leave = (): void => {
+        active.delete(made)
+        made.abort(new GatewayError('LG_CANCELLED', 'the client went away before the answer was ready'))
+      }
+      if (socket.destroyed) leave()
+      else socket.once('close', leave)
+    }
     return controller.signal
   }
   return {

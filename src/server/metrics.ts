@@ -59,18 +59,34 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
   gauge('lakegate_cache_disk_limit_bytes', 'The disk budget.', () => gateway.cache().diskBytesMax)
   gauge('lakegate_cache_arenas', 'Shared WebAssembly memories in the pool.', () => gateway.cache().arenas)
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
+  // prom-client hashes labels at every lookup; there are few of each.
+  const requestChildren = childrenOf((key) => requests.labels(...(key.split(' ') as [string, string, string])))
+  const queryChildren = childrenOf((outcome) => queries.labels(outcome))
+  const certificateChildren = childrenOf((kind) => certificates.labels(kind))
   return {
     registry,
-    request: (route, method, status, seconds) => requests.labels(route, method, String(status)).observe(seconds),
+    request: (route, method, status, seconds) => requestChildren(`${route} ${method} ${status}`).observe(seconds),
     answered(answer) {
       if (answer.receipt === null) {
-        queries.labels('unreported').inc()
+        queryChildren('unreported').inc()
         return
       }
-      queries.labels(answer.receipt.complete ? 'complete' : 'partial').inc()
-      certificates.labels(answer.receipt.certificate.kind).inc()
+      queryChildren(answer.receipt.complete ? 'complete' : 'partial').inc()
+      certificateChildren(answer.receipt.certificate.kind).inc()
       for (const source of answer.receipt.sources) sources.labels(source.backend, source.status).inc()
     },
-    failed: (error) => queries.labels(error.code).inc(),
+    failed: (error) => queryChildren(error.code).inc(),
+  }
+}
+
+function childrenOf<T>(make: (key: string) => T): (key: string) => T {
+  const children = new Map<string, T>()
+  return (key) => {
+    let child = children.get(key)
+    if (child === undefined) {
+      child = make(key)
+      children.set(key, child)
+    }
+    return child
   }
 }

@@ -315,3 +315,20 @@ test('close fails what waits and stops the pull', async () => {
   await cache.close()
   await refused
 })
+
+test('law 2: a glance that finds the source unchanged is a check; one that does not leads to a real one', async () => {
+  const { cache, clock } = await openCache()
+  const source = oneFile()
+  const collection = source.collection()
+  await ask(cache, collection, vector)
+  const asked = source.counts.generation
+  source.isStill = (generation) => generation === source.generation
+  clock.ms += 1000
+  const version = await cache.pin(collection, fresh, { signal: never })
+  expect(version.checkedAtMs).toBe(clock.now())
+  version.release()
+  expect(source.counts.generation).toBe(asked)
+  source.files.set('b', randomFile('2', 20, 4, random, 100n))
+  expect(idsAndDistances(await ask(cache, collection, vector))).toEqual(bruteForce(source, vector))
+  expect(source.counts.generation).toBe(asked + 1)
+})

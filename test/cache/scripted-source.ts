@@ -31,6 +31,8 @@ export class ScriptedSource {
   batchRows = 1000
   /** Whether the manifest tells how many rows a file has. */
   rowsKnown = true
+  /** What the source says at a glance; unset: it has no such call. */
+  isStill: ((generation: Generation) => boolean) | undefined
   /** Run before the step; may wait, throw, or change the files. */
   onGeneration: (signal: AbortSignal) => Promise<void> = async () => {}
   onManifest: (signal: AbortSignal) => Promise<void> = async () => {}
@@ -66,6 +68,7 @@ export class ScriptedSource {
         await this.onGeneration(signal)
         return this.generation
       },
+      isStill: (_, wanted) => this.isStill?.(wanted) ?? false,
       manifest: async (_, wanted, { signal }): Promise<Manifest> => {
         this.counts.manifest++
         await this.onManifest(signal)
