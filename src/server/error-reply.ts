@@ -67,7 +67,9 @@ export const unsupportedMediaType = (request: FastifyRequest, expected = 'applic
 export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const known = thrown instanceof GatewayError ? thrown : refusedByFastify(thrown as FastifyError, request)
   const error = known ?? toGatewayError(thrown)
-  if (error.status >= 500) request.log.error({ err: error, cause: error.cause }, error.code)
+  // A busy source or a passed deadline (503, 504) is an operator's news, but no defect.
+  if (error.status >= 500)
+    request.log[error.status === 500 ? 'error' : 'warn']({ err: error, cause: error.cause }, error.code)
   const body = errorBody(error)
   if (error.retryAfterMs !== undefined) reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterMs / 1000)))
   // What went wrong inside is for the log, not for callers.
