@@ -6,6 +6,7 @@ import { coldSuite } from './cold.js'
 import { type Dataset, loadDataset } from './dataset.js'
 import { federationSuite } from './federation.js'
 import { filterSuite } from './filters.js'
+import { microSuite } from './micro.js'
 import { refusal } from './refusal.js'
 import { currentCommit, describeDataset, describeMachine, type Report, renderReport } from './report.js'
 import { searchSuite } from './search.js'
@@ -37,6 +38,7 @@ const suiteTable: Readonly<Record<string, Suite>> = {
   federation: federationSuite,
   filters: filterSuite,
   cold: coldSuite,
+  micro: microSuite,
 }
 
 export const suites = Object.keys(suiteTable)

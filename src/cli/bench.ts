@@ -35,7 +35,7 @@ export const bench = defineCommand({
   usage: 'SUITE [--dataset clustered|mnist784|minilm384|sample | --base F.f32 --dim D] [FLAG…]',
   about: `
 Suites: search (engines beside each other), federation (1, 2 and 4 collections, one and more threads), filters (1, 10 and 50 %),
-cold (first answer from a Parquet file beside DuckDB reading it). Engines take turns query by query. Peers are installed apart:
+cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one). Engines take turns query by query. Peers are installed apart:
 npm install --prefix bench/peers.`,
   flags: {
     dataset: { type: 'string', value: 'NAME', about: 'clustered (default), mnist784, minilm384 or sample.' },

@@ -98,3 +98,18 @@ test('what is not known is one line', async () => {
     expect(stderr).not.toMatch(/^\s+at /m)
   }
 })
+
+test('bench micro: one row a hot function, in the same form', async () => {
+  const found = await report(['micro', ...small, '--dim', '8'])
+  expect(found.rows.map((row) => row.mode)).toEqual([
+    'search exact, 2000 rows',
+    'search certified, 2000 rows',
+    'filter vectorised, 2000 rows',
+    'filter reference, 2000 rows',
+    'merge 4 lists of 10',
+    'parse JSON query, 8 numbers',
+    'parse raw query, 8 numbers',
+    'answer to JSON, k = 10',
+  ])
+  for (const row of found.rows) expect(row.p50_us).toBeGreaterThan(0)
+})
