@@ -3,6 +3,7 @@
  * inline; the cache sees only this.
  */
 import type { RecallContract } from '../core/contract.js'
+import type { TrainingCall } from './training-call.js'
 
 /** One pooled shared WebAssembly memory. Structured-cloneable. */
 export interface ArenaHandle {
@@ -63,11 +64,19 @@ export interface ScanReply {
   readonly waitMs: number
 }
 
+/** Steps of training that may run in any order and at the same time. */
+export interface TrainJob {
+  readonly arena: ArenaHandle
+  readonly calls: readonly TrainingCall[]
+}
+
 export interface KernelExecutor {
   /** Worker threads besides the calling one. */
   readonly workers: number
   encode(job: EncodeJob, options: { readonly signal: AbortSignal }): Promise<void>
   /** Runs inline when that is cheaper than handing over, else on a worker. A worker's death rejects with LG_INTERNAL after one retry. */
   scan(job: ScanJob, options: { readonly signal: AbortSignal }): Promise<ScanReply>
+  /** Rejects with LG_INTERNAL when a worker dies: a step that ran in part cannot be repeated, so training starts over. */
+  train(job: TrainJob, options: { readonly signal: AbortSignal }): Promise<void>
   close(): Promise<void>
 }

@@ -10,9 +10,10 @@ import {
   scratchQueryAt,
   stageBits,
 } from './kernel/layout.js'
+import type { TrainingCall, TrainingKernel } from './training-call.js'
 
 /** The module's exports (src/cache/kernel/index.ts). Pointers are byte offsets in the arena. */
-interface Kernel {
+interface Kernel extends TrainingKernel {
   encode(block: number, codebook: number, scratch: number, from: number, to: number): void
   prepare(scratch: number, codebook: number, metric: number, padded: number, tables: number): void
   scan(
@@ -173,4 +174,10 @@ export function mergeHits(a: Hits, b: Hits, k: number): Hits {
     rows: rows.subarray(0, count),
     lost: Math.min(a.lost, b.lost),
   }
+}
+
+/** Runs one step of training. What it reads and writes lies in the arena. */
+export function runTraining(memory: WebAssembly.Memory, slot: number, call: TrainingCall): void {
+  const step: (...values: number[]) => void = kernelOf(memory)[call.step]
+  step(arenaScratchAt + slot * scratchBytes, ...call.arguments)
 }

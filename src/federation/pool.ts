@@ -2,9 +2,18 @@ import { setMaxListeners } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
-import type { EncodeJob, KernelExecutor, ScanJob, ScanReply } from '../cache/executor.js'
+import type { EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
 import { groupRows } from '../cache/kernel/layout.js'
-import { type Hits, hitsThreshold, mergeHits, noHits, runEncode, runScan, type ScanRange } from '../cache/kernel.js'
+import {
+  type Hits,
+  hitsThreshold,
+  mergeHits,
+  noHits,
+  runEncode,
+  runScan,
+  runTraining,
+  type ScanRange,
+} from '../cache/kernel.js'
 import { planScan, type ScanPlan } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
@@ -113,6 +122,13 @@ class WorkerPool implements KernelExecutor {
     return finish(hits, plan, job.k, scanMs, Math.max(waitMs, performance.now() - called - scanMs))
   }
 
+  async train(job: TrainJob, options: CallOptions): Promise<void> {
+    await this.#runUnits(job.calls, this.workers, options, async (call, slot) => {
+      if (slot === 0) runTraining(job.arena.memory, slot, call)
+      else await this.#dispatch({ kind: 'train', arena: job.arena, slot, call })
+    })
+  }
+
   #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {
     const started = performance.now()
     const hits = runScan(job.arena.memory, 0, { ...plan.work, ranges: plan.ranges })
@@ -153,13 +169,14 @@ class WorkerPool implements KernelExecutor {
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 
-  /** Runs a task on any thread: once more when the thread dies under it. */
+  /** Runs a task on any thread: once more when the thread dies under it, unless the task cannot be repeated. */
   async #dispatch<Task extends WorkerTask>(task: Task): Promise<WorkerReplies[Task['kind']]> {
     const threads = this.#threads
     if (threads === null) throw new GatewayError('LG_INTERNAL', 'a task was dispatched without worker threads')
     try {
       return await threads.run(task)
-    } catch {
+    } catch (cause) {
+      if (task.kind === 'train') throw new GatewayError('LG_INTERNAL', 'a worker thread failed while training', { cause })
       // The thread's scratch area is this task's own and the arena holds nothing half-written that is ever read.
     }
     try {

@@ -1,5 +1,5 @@
 import type { ArenaHandle } from '../cache/executor.js'
-import { runEncode, runScan } from '../cache/kernel.js'
+import { runEncode, runScan, runTraining } from '../cache/kernel.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
 
 /** Every message makes a new object for the same memory; keeping the first keeps its kernel instance. */
@@ -20,6 +20,10 @@ export default function runTask(task: WorkerTask): WorkerReplies[WorkerTask['kin
   if (task.kind === 'encode') {
     const maxima = runEncode(memory, task.slot, task.work)
     return { maxima, ms: performance.now() - started }
+  }
+  if (task.kind === 'train') {
+    runTraining(memory, task.slot, task.call)
+    return { ms: performance.now() - started }
   }
   const hits = runScan(memory, task.slot, task.work)
   return { hits, ms: performance.now() - started }

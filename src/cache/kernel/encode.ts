@@ -71,7 +71,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
 }
 
 /** Writes the vector (of unit length for cosine) minus the centre; returns the error of scaling it. */
-function center(target: usize, vector: usize, norm: f64, metric: u32, centre: usize, bytes: usize): f64 {
+export function center(target: usize, vector: usize, norm: f64, metric: u32, centre: usize, bytes: usize): f64 {
   if (metric != metricCosine) {
     subtract(target, vector, centre, bytes)
     return 0

@@ -2,3 +2,6 @@
 export { encode } from './encode'
 export { prepare } from './query'
 export { scan, lostDistance } from './scan'
+export { assign } from './assign'
+export { frameRows, rotateRows } from './frame'
+export { accumulate, groupCentroids, measureTable, moveToMeans, seedCentroids } from './kmeans'

@@ -97,3 +97,34 @@ export const scratchBytes = 324096
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024
+
+/*
+ * ---- Centroid table: 64 bytes of header; offsets in it are relative to the table's start. ----
+ * Centroids are ordered by group, so that a group is a range of them. A table without groups is searched as one.
+ */
+export const tableHeaderBytes = 64
+/** Number of centroids, a multiple of 4. */
+export const tableCountAt = 0
+export const tablePaddedAt = 4
+/** Number of groups, a multiple of 4 and at most tableGroupsMax; or 0. */
+export const tableGroupsAt = 8
+/** f64: norm of the longest centroid or group centre, rounded up. */
+export const tableNormMaxAt = 16
+/** f32[count][padded] */
+export const tableVectorsAt = 24
+/** f32[count]: half the squared norm. */
+export const tableHalvesAt = 28
+/** f32[groups][padded], f32[groups]: the same of the groups' centres. */
+export const tableGroupVectorsAt = 32
+export const tableGroupHalvesAt = 36
+/** u32[groups + 1]: first centroid of each group; f32[groups]: distance of its farthest centroid, rounded up. */
+export const tableGroupStartsAt = 40
+export const tableGroupRadiiAt = 44
+
+export const tableGroupsMax = 128
+
+/** Where `assign` keeps what it knows of a batch of rows: from here to the scratch area's end. */
+export const scratchBatchAt = 114688
+/** Bytes a row takes there, besides 4 a group; and the largest batch. */
+export const batchRowBytes = 28
+export const batchRowsMax = 1024
