@@ -6,7 +6,6 @@ import { padDimension } from './codebook.js'
 import {
   tableCountAt,
   tableGroupHalvesAt,
-  tableGroupRadiiAt,
   tableGroupStartsAt,
   tableGroupsAt,
   tableGroupsMax,
@@ -14,20 +13,25 @@ import {
   tableHalvesAt,
   tableHeaderBytes,
   tablePaddedAt,
+  tableSeparationsAt,
   tableVectorsAt,
 } from './kernel/layout.js'
-import type { TrainingCall } from './training-call.js'
 import { cutRanges, Room, runCalls, type TrainingRun, type TrainingSample } from './training.js'
+import type { TrainingCall } from './training-call.js'
 
 /** More rounds move centroids by less than what the next sample would. */
 const rounds = 6
 /** Rounds for the groups of centroids, which only speed up the search for the nearest. */
 const groupRounds = 3
-/** From this many centroids on, groups save more than their own scores cost. */
+/** From this many centroids on, groups may save more than their own scores cost. */
 const groupedMin = 128
+/** Groups that rows have to look at anyway, as a share of all, from which on groups cost more than they save. */
+const visitedShareMax = 0.6
+/** Rows that this is estimated from. */
+const visitRows = 1000
 /** Rows a centroid that seeds are drawn from, and the least of them. */
 const seedRowsEach = 12
-const seedRowsMin = 4096
+const seedRowsMin = 1024
 const sampleRowsEach = 64
 const sampleRowsMax = 200_000
 
@@ -58,7 +62,7 @@ export interface TableShape {
   readonly groups: number
 }
 
-export const groupCount = (count: number): number =>
+const groupCount = (count: number): number =>
   count < groupedMin ? 0 : Math.min(tableGroupsMax, roundUp(Math.sqrt(count), 4))
 
 function tableLayout(shape: TableShape): { readonly offsets: ReadonlyMap<number, number>; readonly bytes: number } {
@@ -70,7 +74,7 @@ function tableLayout(shape: TableShape): { readonly offsets: ReadonlyMap<number,
     [tableGroupVectorsAt, room.take(shape.groups * vectorBytes)],
     [tableGroupHalvesAt, room.take(shape.groups * 4)],
     [tableGroupStartsAt, room.take((shape.groups + 1) * 4)],
-    [tableGroupRadiiAt, room.take(shape.groups * 4)],
+    [tableSeparationsAt, room.take(shape.count * shape.groups * 4)],
   ])
   return { offsets, bytes: room.end }
 }
@@ -123,13 +127,14 @@ function placeTraining(room: Room, rows: number, shape: TableShape): Places {
     sums: room.take(count * padded * 8),
     counts: room.take(count * 4),
     uniforms: room.take(count * 8),
-    squares: room.take(seeds * 4),
+    squares: room.take(Math.max(rows, seeds) * 4),
     nearest: room.take(seeds * 4),
     between: room.take(count * 4),
   }
 }
 
-const seedRowCount = (rows: number, count: number): number => Math.min(rows, Math.max(seedRowsMin, seedRowsEach * count))
+const seedRowCount = (rows: number, count: number): number =>
+  Math.min(rows, Math.max(seedRowsMin, seedRowsEach * count))
 
 /** Bytes of room that `trainCentroids` needs behind a sample of `rows`. */
 export function centroidRoomBytes(rows: number, dimension: number, count: number): number {
@@ -159,18 +164,18 @@ export async function trainCentroids(
   assert(count >= 4 && count % 4 === 0, 'centroids come in fours')
   const shape: TableShape = { count, dimension: sample.dimension, groups: groupCount(count) }
   const training = new CentroidTraining(run, sample, shape, seededRandom(seed))
-  const table = await training.train()
-  const bytes = new Uint8Array(sample.arena.memory.buffer, table, tableBytes(shape)).slice()
+  const { table, shape: trained } = await training.train()
+  const bytes = new Uint8Array(sample.arena.memory.buffer, table, tableBytes(trained)).slice()
   const vectors = table + tableHeaderBytes
   await runCalls(run, sample.arena, 'in any order', [{ step: 'rotateRows', arguments: [codebook, vectors, count] }])
   const rotated = new Float32Array(sample.arena.memory.buffer, vectors, count * sample.padded).slice()
-  return { ...shape, table: bytes, rotated }
+  return { ...trained, table: bytes, rotated }
 }
 
 class CentroidTraining {
   readonly #run: TrainingRun
   readonly #sample: TrainingSample
-  readonly #shape: TableShape
+  #shape: TableShape
   readonly #random: Random
   readonly #at: Places
   readonly #bytes: number
@@ -186,8 +191,8 @@ class CentroidTraining {
     this.#bytes = sample.padded * 4
   }
 
-  /** Returns the offset of the finished table. */
-  async train(): Promise<number> {
+  /** Returns the offset of the finished table, and its shape: without groups where they would not help. */
+  async train(): Promise<{ readonly table: number; readonly shape: TableShape }> {
     const { count, groups } = this.#shape
     const { plain, grouped, centres } = this.#at
     this.#writeHeader(plain, { ...this.#shape, groups: 0 })
@@ -201,9 +206,28 @@ class CentroidTraining {
     for (let round = 0; round < rounds; round++) {
       const table = await this.#arrange()
       await this.#move(table, points, this.#at.owners)
-      if (table !== plain) this.#copyVectors(plain, table)
+      if (table === plain) continue
+      this.#copyVectors(plain, table)
+      if (this.#visitedShare() > visitedShareMax) this.#shape = { ...this.#shape, groups: 0 }
     }
-    return this.#arrange()
+    return { table: await this.#arrange(), shape: this.#shape }
+  }
+
+  /** Share of the groups that rows of the sample, as last assigned, could not leave out. */
+  #visitedShare(): number {
+    const { count, groups } = this.#shape
+    const { grouped, owners, squares } = this.#at
+    const memory = this.#sample.arena.memory.buffer
+    const at = grouped + tableLayout(this.#shape).offsets.get(tableSeparationsAt)!
+    const separations = new Float32Array(memory, at, count * groups)
+    const rows = Math.min(this.#sample.rows, visitRows)
+    const owner = new Uint32Array(memory, owners, rows)
+    const square = new Float32Array(memory, squares, rows)
+    let visited = 0
+    for (let row = 0; row < rows; row++)
+      for (let group = 0; group < groups; group++)
+        if (separations[owner[row]! * groups + group]! <= 4 * square[row]!) visited++
+    return visited / (rows * groups)
   }
 
   /** Makes the centroids of `plain` searchable; returns the table to search. */
@@ -221,6 +245,11 @@ class CentroidTraining {
     await this.#call('measureTable', [centres])
     await this.#assign(centres, points, groupOwners)
     await this.#call('groupCentroids', [grouped, plain, centres, groupOwners])
+    const { count } = this.#shape
+    const calls = cutRanges(count, 4 * count * this.#sample.padded).map(
+      ({ from, to }): TrainingCall => ({ step: 'separateGroups', arguments: [grouped, from, to] }),
+    )
+    await runCalls(this.#run, this.#sample.arena, 'in any order', calls)
     return grouped
   }
 
@@ -261,11 +290,12 @@ class CentroidTraining {
   }
 
   async #assign(table: number, points: Points, owners: number): Promise<void> {
+    const { squares } = this.#at
     const header = new Uint32Array(this.#sample.arena.memory.buffer, table, tableHeaderBytes / 4)
     const calls = cutRanges(points.rows, header[tableCountAt / 4]! * this.#sample.padded).map(
       ({ from, to }): TrainingCall => ({
         step: 'assign',
-        arguments: [table, 0, points.offset + from * this.#bytes, to - from, owners + from * 4, 0],
+        arguments: [table, 0, points.offset + from * this.#bytes, to - from, owners + from * 4, squares + from * 4],
       }),
     )
     await runCalls(this.#run, this.#sample.arena, 'in any order', calls)

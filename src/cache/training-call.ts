@@ -38,6 +38,41 @@ export interface TrainingKernel {
   ): void
   moveToMeans(scratch: number, table: number, sums: number, counts: number): void
   measureTable(scratch: number, table: number): void
+  separateGroups(scratch: number, table: number, from: number, to: number): void
+  projectRows(
+    scratch: number,
+    basis: number,
+    count: number,
+    bytes: number,
+    rows: number,
+    stride: number,
+    from: number,
+    to: number,
+    out: number,
+  ): void
+  combineRows(
+    scratch: number,
+    basis: number,
+    count: number,
+    bytes: number,
+    rows: number,
+    stride: number,
+    rowCount: number,
+    from: number,
+    to: number,
+    projections: number,
+  ): void
+  orthonormalize(scratch: number, basis: number, wide: number, bytes: number, from: number, to: number): void
+  measureBasis(
+    scratch: number,
+    basis: number,
+    count: number,
+    bytes: number,
+    from: number,
+    to: number,
+    out: number,
+  ): void
+  sumColumnSquares(scratch: number, rows: number, stride: number, count: number, columns: number, out: number): void
   groupCentroids(scratch: number, table: number, source: number, centres: number, owners: number): void
 }
 

@@ -176,7 +176,8 @@ class WorkerPool implements KernelExecutor {
     try {
       return await threads.run(task)
     } catch (cause) {
-      if (task.kind === 'train') throw new GatewayError('LG_INTERNAL', 'a worker thread failed while training', { cause })
+      if (task.kind === 'train')
+        throw new GatewayError('LG_INTERNAL', 'a worker thread failed while training', { cause })
       // The thread's scratch area is this task's own and the arena holds nothing half-written that is ever read.
     }
     try {

@@ -6,13 +6,13 @@ import {
   scratchBytes,
   tableCountAt,
   tableGroupHalvesAt,
-  tableGroupRadiiAt,
   tableGroupStartsAt,
   tableGroupVectorsAt,
   tableGroupsAt,
   tableHalvesAt,
   tableNormMaxAt,
   tablePaddedAt,
+  tableSeparationsAt,
   tableVectorsAt,
 } from './layout'
 import { frameRows } from './frame'
@@ -41,10 +41,7 @@ let bests: usize = 0
 let nearest: usize = 0
 let norms: usize = 0
 let errors: usize = 0
-let reaches: usize = 0
 let home: usize = 0
-/** f32[groups][capacity]: first the score of a group's centre, then a lower bound of the distance to its centroids. */
-let lowers: usize = 0
 /** f32[batch][padded], only for rows that are not in the centroids' frame yet. */
 let framed: usize = 0
 
@@ -68,10 +65,10 @@ export function assign(
   centroids = table + load<u32>(table, tableVectorsAt)
   halves = table + load<u32>(table, tableHalvesAt)
   const groups = load<u32>(table, tableGroupsAt)
-  const taken = batchRowBytes + 4 * groups + (codebook != 0 ? <u32>rowBytes : 0)
+  const taken = batchRowBytes + (codebook != 0 ? <u32>rowBytes : 0)
   const room = (scratchBytes - scratchBatchAt - 64) / taken
   const batch = min<u32>(batchRowsMax, min<u32>(room, max<u32>(8, <u32>(batchBytes / rowBytes)))) & ~3
-  layBatch(scratch + scratchBatchAt, batch, groups)
+  layBatch(scratch + scratchBatchAt, batch)
   for (let start: u32 = 0; start < count; start += batch) {
     const size = min<u32>(batch, count - start)
     rows = source + <usize>start * rowBytes
@@ -89,7 +86,7 @@ export function assign(
   }
 }
 
-function layBatch(start: usize, batch: u32, groups: u32): void {
+function layBatch(start: usize, batch: u32): void {
   capacity = <usize>batch << 2
   scores = start
   list = start + 64
@@ -97,10 +94,8 @@ function layBatch(start: usize, batch: u32, groups: u32): void {
   nearest = bests + capacity
   norms = nearest + capacity
   errors = norms + capacity
-  reaches = errors + capacity
-  home = reaches + capacity
-  lowers = home + capacity
-  framed = lowers + <usize>groups * capacity
+  home = errors + capacity
+  framed = home + capacity
 }
 
 function assignBatch(table: usize, groups: u32, size: u32): void {
@@ -119,18 +114,18 @@ function assignBatch(table: usize, groups: u32, size: u32): void {
   }
   if (groups == 0) {
     listAll(size)
-    visit(0, load<u32>(table, tableCountAt))
+    search(centroids, halves, 0, load<u32>(table, tableCountAt))
     return
   }
-  nearestGroups(table, groups, size)
+  chooseHomes(table, groups, size)
   const starts = table + load<u32>(table, tableGroupStartsAt)
+  const separations = table + load<u32>(table, tableSeparationsAt)
   for (let group: u32 = 0; group < groups; group++) {
     listResidents(group, size)
     visitGroup(starts, group)
   }
-  boundGroups(table, groups, size)
   for (let group: u32 = 0; group < groups; group++) {
-    listVisitors(group, size)
+    listVisitors(separations, groups, group, size)
     visitGroup(starts, group)
   }
 }
@@ -140,38 +135,17 @@ function listAll(size: u32): void {
   for (let row: u32 = 0; row < size; row++) store<u32>(list + (<usize>row << 2), row)
 }
 
-/** Scores of all groups' centres, and each row's home: the group of the nearest. */
-function nearestGroups(table: usize, groups: u32, size: u32): void {
+/** Each row's home: the group of the nearest centre. */
+function chooseHomes(table: usize, groups: u32, size: u32): void {
   const vectors = table + load<u32>(table, tableGroupVectorsAt)
   const groupHalves = table + load<u32>(table, tableGroupHalvesAt)
-  for (let row: u32 = 0; row < size; row += 2) {
-    const other = min<u32>(row + 1, size - 1)
-    const x = rows + <usize>row * rowBytes
-    const y = rows + <usize>other * rowBytes
-    let nearX: f32 = f32.POSITIVE_INFINITY
-    let nearY: f32 = f32.POSITIVE_INFINITY
-    let homeX: u32 = 0
-    let homeY: u32 = 0
-    for (let group: u32 = 0; group < groups; group += 4) {
-      score(x, y, vectors + <usize>group * rowBytes, groupHalves + (<usize>group << 2))
-      const at = lowers + <usize>group * capacity
-      for (let lane: u32 = 0; lane < 4; lane++) {
-        const scoreX = load<f32>(scores + (<usize>lane << 2))
-        const scoreY = load<f32>(scores + (<usize>lane << 2), 16)
-        store<f32>(at + <usize>lane * capacity + (<usize>row << 2), scoreX)
-        store<f32>(at + <usize>lane * capacity + (<usize>other << 2), scoreY)
-        if (scoreX < nearX) {
-          nearX = scoreX
-          homeX = group + lane
-        }
-        if (scoreY < nearY) {
-          nearY = scoreY
-          homeY = group + lane
-        }
-      }
-    }
-    store<u32>(home + (<usize>row << 2), homeX)
-    store<u32>(home + (<usize>other << 2), homeY)
+  listAll(size)
+  search(vectors, groupHalves, 0, groups)
+  for (let row: usize = 0; row < <usize>size; row++) {
+    const at = row << 2
+    store<u32>(home + at, load<u32>(nearest + at))
+    store<f32>(bests + at, f32.POSITIVE_INFINITY)
+    store<u32>(nearest + at, 0)
   }
 }
 
@@ -182,49 +156,18 @@ function listResidents(group: u32, size: u32): void {
 }
 
 /**
- * Turns scores of groups into lower bounds of the distance to any of their centroids (triangle inequality). These and the
- * reaches they are compared with leave room for rounding, so that no centroid of a better or equal score is left out.
+ * Rows of other groups that may find something as near in this one: a centroid more than twice as far from a row's nearest
+ * as the row is cannot be (triangle inequality).
  */
-function boundGroups(table: usize, groups: u32, size: u32): void {
-  const radii = table + load<u32>(table, tableGroupRadiiAt)
-  const zero = f32x4.splat(0)
-  const end = <usize>size << 2
-  for (let group: u32 = 0; group < groups; group++) {
-    const radius = f32x4.splat(load<f32>(radii + (<usize>group << 2)))
-    const lower = lowers + <usize>group * capacity
-    for (let at: usize = 0; at < end; at += 16) {
-      const score = v128.load(lower + at)
-      const square = f32x4.add(v128.load(norms + at), f32x4.add(score, score))
-      const distance = f32x4.sqrt(f32x4.max(zero, f32x4.sub(square, v128.load(errors + at))))
-      v128.store(lower + at, f32x4.sub(distance, radius))
-    }
-  }
-}
-
-/** How far four rows must still look. */
-// @ts-ignore: decorator
-@inline
-function followBest(at: usize): void {
-  const best = v128.load(bests + at)
-  const square = f32x4.add(v128.load(norms + at), f32x4.add(best, best))
-  v128.store(reaches + at, f32x4.sqrt(f32x4.max(f32x4.splat(0), f32x4.add(square, v128.load(errors + at)))))
-}
-
-/** Rows of other groups that may find something nearer in this one. */
-function listVisitors(group: u32, size: u32): void {
+function listVisitors(separations: usize, groups: u32, group: u32, size: u32): void {
   listed = 0
-  const end = <usize>size << 2
-  const lower = lowers + <usize>group * capacity
-  const own = i32x4.splat(group)
-  for (let at: usize = 0; at < end; at += 16) {
-    followBest(at)
-    const near = f32x4.le(v128.load(lower + at), v128.load(reaches + at))
-    let wanted = <u32>i32x4.bitmask(v128.andnot(near, i32x4.eq(v128.load(home + at), own)))
-    while (wanted != 0) {
-      const row = <u32>(at >> 2) + ctz(wanted)
-      wanted &= wanted - 1
-      if (row < size) store<u32>(list + (<usize>(listed++) << 2), row)
-    }
+  for (let row: u32 = 0; row < size; row++) {
+    const at = <usize>row << 2
+    if (load<u32>(home + at) == group) continue
+    const separation = load<f32>(separations + ((<usize>load<u32>(nearest + at) * groups + group) << 2))
+    // Squares, and with room for rounding, so that no centroid of a better or equal score is left out.
+    const square = load<f32>(norms + at) + 2 * load<f32>(bests + at) + load<f32>(errors + at)
+    if (!(separation > 4 * square)) store<u32>(list + (<usize>(listed++) << 2), row)
   }
 }
 
@@ -232,23 +175,23 @@ function listVisitors(group: u32, size: u32): void {
 function visitGroup(starts: usize, group: u32): void {
   const from = load<u32>(starts + (<usize>group << 2))
   const to = load<u32>(starts + (<usize>group << 2), 4)
-  if (from < to && listed > 0) visit(from & ~3, (to + 3) & ~3)
+  if (from < to && listed > 0) search(centroids, halves, from & ~3, (to + 3) & ~3)
 }
 
-/** Compares the listed rows with centroids [from, to), both multiples of 4. */
-function visit(from: u32, to: u32): void {
+/** Compares the listed rows with vectors [from, to), both multiples of 4. */
+function search(vectors: usize, halfSquares: usize, from: u32, to: u32): void {
   const step = max<u32>(4, <u32>(tileBytes / rowBytes) & ~3)
   for (let start = from; start < to; start += step) {
     const end = min<u32>(to, start + step)
     for (let i: u32 = 0; i < listed; i += 2) {
       const row = load<u32>(list + (<usize>i << 2))
       const other = load<u32>(list + (<usize>min<u32>(i + 1, listed - 1) << 2))
-      visitPair(<usize>row << 2, <usize>other << 2, start, end)
+      searchPair(<usize>row << 2, <usize>other << 2, vectors, halfSquares, start, end)
     }
   }
 }
 
-function visitPair(x: usize, y: usize, from: u32, to: u32): void {
+function searchPair(x: usize, y: usize, vectors: usize, halfSquares: usize, from: u32, to: u32): void {
   const xRow = rows + (x >> 2) * rowBytes
   const yRow = rows + (y >> 2) * rowBytes
   let bestX = f32x4.splat(load<f32>(bests + x))
@@ -257,7 +200,7 @@ function visitPair(x: usize, y: usize, from: u32, to: u32): void {
   let atY = i32x4.splat(load<u32>(nearest + y))
   let index = i32x4(from, from + 1, from + 2, from + 3)
   for (let centroid = from; centroid < to; centroid += 4) {
-    score(xRow, yRow, centroids + <usize>centroid * rowBytes, halves + (<usize>centroid << 2))
+    score(xRow, yRow, vectors + <usize>centroid * rowBytes, halfSquares + (<usize>centroid << 2))
     const scoreX = v128.load(scores)
     const scoreY = v128.load(scores, 16)
     const nearerX = isBefore(scoreX, index, bestX, atX)

@@ -2,16 +2,16 @@
 import {
   tableCountAt,
   tableGroupHalvesAt,
-  tableGroupRadiiAt,
   tableGroupStartsAt,
   tableGroupVectorsAt,
   tableGroupsAt,
   tableHalvesAt,
   tableNormMaxAt,
   tablePaddedAt,
+  tableSeparationsAt,
   tableVectorsAt,
 } from './layout'
-import { high, low, product64, roundUp, square32, square64 } from './lanes'
+import { high, low, product64, roundDown, square32, unit } from './lanes'
 
 /**
  * Chooses centroids [from, to) by k-means++ (Arthur and Vassilvitskii, 2007): a row becomes the next with probability
@@ -149,7 +149,7 @@ function measure(table: usize, vectorsAt: u32, halvesAt: u32, count: u32): f64 {
 }
 
 /**
- * Fills a table with `source`'s centroids in the order of their groups, and with the groups' centres, bounds and norms.
+ * Fills a table with `source`'s centroids in the order of their groups, and with the groups' centres and norms.
  * @param source a table of as many centroids without groups
  * @param centres a table of the groups' centres
  * @param owners u32[centroids]: each one's group
@@ -161,22 +161,39 @@ export function groupCentroids(scratch: usize, table: usize, source: usize, cent
   const vectors = table + load<u32>(table, tableVectorsAt)
   const groupVectors = table + load<u32>(table, tableGroupVectorsAt)
   const starts = table + load<u32>(table, tableGroupStartsAt)
-  const radii = table + load<u32>(table, tableGroupRadiiAt)
   memory.copy(groupVectors, centres + load<u32>(centres, tableVectorsAt), <usize>groups * bytes)
   let placed: u32 = 0
   for (let group: u32 = 0; group < groups; group++) {
     store<u32>(starts + (<usize>group << 2), placed)
-    let square: f64 = 0
     for (let index: u32 = 0; index < count; index++) {
       if (load<u32>(owners + (<usize>index << 2)) != group) continue
       const from = source + load<u32>(source, tableVectorsAt) + <usize>index * bytes
       memory.copy(vectors + <usize>(placed++) * bytes, from, bytes)
-      square = max<f64>(square, square64(from, groupVectors + <usize>group * bytes, bytes))
     }
-    store<f32>(radii + (<usize>group << 2), roundUp(sqrt<f64>(square)))
   }
   store<u32>(starts + (<usize>groups << 2), placed)
   measureTable(scratch, table)
   const groupNormMax = measure(table, load<u32>(table, tableGroupVectorsAt), load<u32>(table, tableGroupHalvesAt), groups)
   store<f64>(table, max<f64>(load<f64>(table, tableNormMaxAt), groupNormMax), tableNormMaxAt)
+}
+
+/** Measures how far centroids [from, to) of a table with groups are from each group. */
+export function separateGroups(scratch: usize, table: usize, from: u32, to: u32): void {
+  const bytes = <usize>load<u32>(table, tablePaddedAt) << 2
+  const groups = load<u32>(table, tableGroupsAt)
+  const vectors = table + load<u32>(table, tableVectorsAt)
+  const starts = table + load<u32>(table, tableGroupStartsAt)
+  const separations = table + load<u32>(table, tableSeparationsAt)
+  // More than float32 sums of squares can be too large by.
+  const rounding = (<f64>(bytes >> 6) + 16) * unit
+  for (let centroid = from; centroid < to; centroid++) {
+    const vector = vectors + <usize>centroid * bytes
+    for (let group: u32 = 0; group < groups; group++) {
+      const end = load<u32>(starts + (<usize>group << 2), 4)
+      let least: f32 = f32.POSITIVE_INFINITY
+      for (let other = load<u32>(starts + (<usize>group << 2)); other < end; other++)
+        least = min<f32>(least, square32(vector, vectors + <usize>other * bytes, bytes))
+      store<f32>(separations + ((<usize>centroid * groups + group) << 2), roundDown(<f64>least * (1 - rounding)))
+    }
+  }
 }

@@ -117,14 +117,15 @@ export const tableHalvesAt = 28
 /** f32[groups][padded], f32[groups]: the same of the groups' centres. */
 export const tableGroupVectorsAt = 32
 export const tableGroupHalvesAt = 36
-/** u32[groups + 1]: first centroid of each group; f32[groups]: distance of its farthest centroid, rounded up. */
+/** u32[groups + 1]: first centroid of each group. */
 export const tableGroupStartsAt = 40
-export const tableGroupRadiiAt = 44
+/** f32[count][groups]: squared distance of a centroid from the nearest one of a group, rounded down. */
+export const tableSeparationsAt = 44
 
 export const tableGroupsMax = 128
 
 /** Where `assign` keeps what it knows of a batch of rows: from here to the scratch area's end. */
 export const scratchBatchAt = 114688
-/** Bytes a row takes there, besides 4 a group; and the largest batch. */
-export const batchRowBytes = 28
+/** Bytes a row takes there, and the largest batch. */
+export const batchRowBytes = 24
 export const batchRowsMax = 1024
