@@ -112,13 +112,12 @@ export async function trainBasis(
   const along = view(Float64Array, at.squares, count).slice()
   await sumSquares(sample.offset, stride, padded)
   const total = sum(view(Float64Array, at.squares, padded))
-  let captured = 0
   return {
     count,
     padded,
     vectors,
     skew,
-    captured: along.map((square) => (total > 0 ? (captured += square) / total : 0)),
+    captured: along.map((_, last) => (total > 0 ? sum(along.subarray(0, last + 1)) / total : 0)),
   }
 
   function sumSquares(values: number, step: number, columns: number): Promise<void> {

@@ -49,7 +49,10 @@ function textbook(framed: Float64Array, padded: number, count: number, random: R
   const least = Array.from({ length: rows }, (_, index) => square(row(index), centers[0]!))
   while (centers.length < count) {
     let left = random() * least.reduce((sum, value) => sum + value, 0)
-    const chosen = least.findIndex((value) => (left -= value) < 0)
+    const chosen = least.findIndex((value) => {
+      left -= value
+      return left < 0
+    })
     const center = row(chosen).slice()
     centers.push(center)
     for (let index = 0; index < rows; index++) least[index] = Math.min(least[index]!, square(row(index), center))
