@@ -82,7 +82,7 @@ export async function trainBasis(
       arguments: [at.basis, count, bytes, sample.offset, stride, rows, from, to, at.projections],
     }),
   )
-  const orthonormalize = cutRanges(count, 8 * count * padded).map(
+  const orthonormalize = cutRanges(count, 4 * count * padded).map(
     ({ from, to }): TrainingCall => ({ step: 'orthonormalize', arguments: [at.basis, at.wide, bytes, from, to] }),
   )
   const random = seededRandom(seed)

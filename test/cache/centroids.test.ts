@@ -1,5 +1,12 @@
 import { afterAll, expect, test } from 'vitest'
-import { type Centroids, centroidCount, centroidVectors, trainCentroids } from '../../src/cache/centroids.js'
+import {
+  type Centroids,
+  centroidCount,
+  centroidSampleRows,
+  centroidVectors,
+  trainCentroids,
+  writeTable,
+} from '../../src/cache/centroids.js'
 import { padDimension } from '../../src/cache/codebook.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
@@ -134,6 +141,44 @@ test('groups change no assignment, and are dropped where they save nothing', asy
   expect((await train(noise, 200)).centroids.groups).toBe(0)
 })
 
+test('centroids that own nothing take a part of what the largest owns', async () => {
+  const random = seededRandom(12)
+  const dimension = 8
+  const vectors = clustered(random, 4096, dimension, 12)
+  // Seeds are drawn from every fourth row only: here these are one point.
+  for (let row = 0; row < 4096; row += 4) vectors.fill(9, row * dimension, (row + 1) * dimension)
+  const { prepared, centroids } = await train({ vectors, dimension }, 40)
+  const { squares } = await assignRows(prepared, centroids, { vectors, dimension })
+  expect(squares.reduce((sum, square) => sum + square, 0) / 4096).toBeLessThan(2)
+})
+
+test('what seeding leaves out is never nearer than the seed that is known', async () => {
+  const dimension = 32
+  const rows = 1000
+  const count = 60
+  const data = { vectors: clustered(seededRandom(7), rows, dimension, 30), dimension }
+  const { centroids } = await train(data, count)
+  const { pool, run, sample, framed } = await prepareSample(executor, data, { centroids: count })
+  const table = pool.allocate(centroids.table.byteLength, sample.arena)!
+  writeTable(centroids, table)
+  const [uniforms, squares, nearest, between] = [count * 2, rows, rows, count].map(
+    (words) => pool.allocate(words * 4, sample.arena)!,
+  )
+  const random = seededRandom(1)
+  new Float64Array(sample.arena.memory.buffer, uniforms!.offset, count).forEach((_, i, all) => {
+    all[i] = random()
+  })
+  const places = [uniforms!.offset, squares!.offset, nearest!.offset, between!.offset] as const
+  const values = [table.offset, sample.offset, dimension * 4, rows, 0, count, ...places] as const
+  await run.executor.train({ arena: sample.arena, calls: [{ step: 'seedCentroids', arguments: values }] }, run)
+  const seeded = { ...centroids, table: table.u8().slice() }
+  const framedRows = framed()
+  for (let row = 0; row < rows; row++) {
+    const all = squaresTo(seeded, framedRows, row)
+    expect(squares!.f32()[row]).toBeCloseTo(Math.min(...all), 3)
+  }
+})
+
 test('of equally near centroids the first is taken', async () => {
   const data = { vectors: new Float32Array(500 * 20).fill(3), dimension: 20 }
   const { prepared, centroids } = await train(data, 132)
@@ -187,6 +232,9 @@ test('law 11: a sample and its room come from the budget and go back to it', asy
   expect(prepared.pool.bytesFree - before).toBeGreaterThanOrEqual(3000 * padDimension(40) * 4)
 })
 
-test('the number of centroids grows with the rows, in fours', () => {
+test('the number of centroids grows with the rows, in fours; the sample with the centroids', () => {
   expect([0, 1, 1000, 20_000, 100_000, 1_000_000].map(centroidCount)).toEqual([4, 4, 4, 80, 320, 1000])
+  expect(centroidSampleRows(100, 4)).toBe(100)
+  expect(centroidSampleRows(1_000_000, 1000)).toBe(64_000)
+  expect(centroidSampleRows(100_000_000, 10_000)).toBe(200_000)
 })
