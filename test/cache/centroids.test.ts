@@ -153,7 +153,8 @@ test('centroids that own nothing take a part of what the largest owns', async ()
 })
 
 test('what seeding leaves out is never nearer than the seed that is known', async () => {
-  const dimension = 32
+  // On a line the rows that must be looked at are those that just may not be left out.
+  const dimension = 1
   const rows = 1000
   const count = 60
   const data = { vectors: clustered(seededRandom(7), rows, dimension, 30), dimension }
@@ -169,13 +170,13 @@ test('what seeding leaves out is never nearer than the seed that is known', asyn
     all[i] = random()
   })
   const places = [uniforms!.offset, squares!.offset, nearest!.offset, between!.offset] as const
-  const values = [table.offset, sample.offset, dimension * 4, rows, 0, count, ...places] as const
+  const values = [table.offset, sample.offset, sample.padded * 4, rows, 0, count, ...places] as const
   await run.executor.train({ arena: sample.arena, calls: [{ step: 'seedCentroids', arguments: values }] }, run)
   const seeded = { ...centroids, table: table.u8().slice() }
   const framedRows = framed()
   for (let row = 0; row < rows; row++) {
     const all = squaresTo(seeded, framedRows, row)
-    expect(squares!.f32()[row]).toBeCloseTo(Math.min(...all), 3)
+    expect(squares!.f32()[row]).toBeCloseTo(Math.min(...all), 6)
   }
 })
 
