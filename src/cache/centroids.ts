@@ -41,14 +41,15 @@ const roundUp = (value: number, step: number): number => Math.ceil(value / step)
 const clusterRowsMin = 256
 
 /**
- * How many centroids a collection of `rows` gets: sqrt(rows), the count at which a query looks at about as many centroids
- * as rows of a cluster, while clusters keep `clusterRowsMin` rows. Measured (proven answers, k = 10, microseconds by
- * count): 100,000 rows around 100 points, 128 dimensions: 128: 42 to 99, 192: 23 to 43, 256: 25 to 27, 320: 27 to 30,
- * 512: 32 to 35; 60,000 images, 784: 128: 203, 256: 246, 512: 294; 20,000 texts, 384: 64 to 256: 295 to 326, 384: 340.
- * So less than twice the natural clusters costs several times more than too many.
+ * How many centroids a collection of `rows` gets: three quarters of sqrt(rows), about where a query looks at as many
+ * centroids as rows of a cluster, while clusters keep `clusterRowsMin` rows. Measured (proven answers, k = 10,
+ * microseconds by count): 100,000 rows around 100 points, 128 dimensions: 128: 21 to 106, 192: 22 to 43, 256: 23 to 27,
+ * 320: 24 to 30, 512: 32 to 35; a million: 512: 141, 1024: 158, 1536: 172; 60,000 images, 784: 128: 203, 256: 246,
+ * 512: 294; 20,000 texts, 384: 64 to 256: 295 to 326, 384: 340. Less than twice the natural clusters costs several times
+ * more, by the luck of the seed; too many cost little.
  */
 export const centroidCount = (rows: number): number =>
-  Math.max(4, roundUp(Math.min(Math.sqrt(rows), rows / clusterRowsMin), 4))
+  Math.max(4, roundUp(Math.min(0.75 * Math.sqrt(rows), rows / clusterRowsMin), 4))
 
 /** Rows worth sampling for `count` centroids of a collection of `rows`. */
 export const centroidSampleRows = (rows: number, count: number): number =>
