@@ -100,16 +100,17 @@ test('centroids are about as good as those of a k-means in float64', async () =>
   }
 })
 
-test('every row gets its nearest centroid, in every dimension from 1 to 40', async () => {
+test('every row gets its nearest centroid, in every dimension from 1 to 40 and in large ones', async () => {
   const random = seededRandom(2)
-  for (let dimension = 1; dimension <= 40; dimension++) {
+  for (const dimension of [...Array.from({ length: 40 }, (_, index) => index + 1), 1537, 8192]) {
+    const rows = dimension > 40 ? 61 : 700
     const metric = dimension % 2 === 0 ? 'l2' : 'cosine'
-    const data = { vectors: clustered(random, 700, dimension, 12), dimension, metric } as const
+    const data = { vectors: clustered(random, rows, dimension, 12), dimension, metric } as const
     const { prepared, centroids } = await train(data, dimension % 3 === 0 ? 132 : 20)
     const { found, squares } = await assignRows(prepared, centroids, data)
     const framed = prepared.framed()
     const padded = padDimension(dimension)
-    for (let row = 0; row < 700; row++) {
+    for (let row = 0; row < rows; row++) {
       const all = squaresTo(centroids, framed, row)
       const least = Math.min(...all)
       const extent = framed
