@@ -7,6 +7,7 @@ import {
   blockBitsAt,
   blockBytesAt,
   blockBytesCodesAt,
+  blockClustersAt,
   blockDimensionAt,
   blockEncodedAt,
   blockFormat,
@@ -17,15 +18,21 @@ import {
   blockMagicAt,
   blockMetricAt,
   blockNormMaxAt,
+  blockOrderAt,
   blockPaddedAt,
   blockQuantizedAt,
+  blockRadiiAt,
   blockRankedAt,
   blockRanksAt,
+  blockReachesAt,
   blockResidualsAt,
   blockRowsAt,
   blockScalesAt,
+  blockSlacksAt,
   blockSquaresAt,
+  blockStartsAt,
   blockVectorsAt,
+  clustersMax,
   dimensionMax,
   groupRows,
 } from './kernel/layout.js'
@@ -36,6 +43,8 @@ export interface BlockShape {
   readonly metric: Metric
   /** Whether it has codes: below `quantizedRowsMin` rows a plain scan is as fast. */
   readonly quantized: boolean
+  /** Number of the codebook's centroids, when its rows are to be sorted by them; else 0. */
+  readonly clusters: number
 }
 
 /** From about this many rows on, codes pay for the query's rotation and tables. */
@@ -64,6 +73,13 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
     place(blockScalesAt, rows * 4)
     place(blockResidualsAt, rows * 4)
   }
+  if (shape.clusters > 0) {
+    place(blockStartsAt, (shape.clusters + 1) * 4)
+    place(blockReachesAt, shape.clusters * 4)
+    place(blockSlacksAt, shape.clusters * 4)
+    place(blockRadiiAt, rows * 4)
+    place(blockOrderAt, rows * 4)
+  }
   return { offsets, bytes: end }
 }
 
@@ -72,6 +88,7 @@ export const blockBytes = (shape: BlockShape): number => blockLayout(shape).byte
 
 /** Takes the allocation over (the block's owner frees it) and lays out an empty block of zero vectors in it. */
 export function createBlock(allocation: Allocation, shape: BlockShape): Block {
+  assert(shape.clusters === 0 || shape.quantized, 'clusters order codes')
   const layout = blockLayout(shape)
   assert(allocation.bytes === layout.bytes, 'a block fills its allocation')
   allocation.u8().fill(0)
@@ -83,6 +100,7 @@ export function createBlock(allocation: Allocation, shape: BlockShape): Block {
   header[blockPaddedAt / 4] = padDimension(shape.dimension)
   header[blockMetricAt / 4] = metricNumber(shape.metric)
   header[blockQuantizedAt / 4] = shape.quantized ? 1 : 0
+  header[blockClustersAt / 4] = shape.clusters
   header[blockBytesAt / 4] = layout.bytes
   for (const [field, offset] of layout.offsets) header[field / 4] = offset
   return new Block(allocation, shape)
@@ -107,7 +125,9 @@ export function openBlock(allocation: Allocation): Block {
   if (dimension < 1 || dimension > dimensionMax) refuse('dimension', `1 to ${dimensionMax}`, dimension)
   if (field(blockPaddedAt) !== padDimension(dimension))
     refuse('padded dimension', padDimension(dimension), field(blockPaddedAt))
-  const shape = { rows: field(blockRowsAt), dimension, metric, quantized: field(blockQuantizedAt) === 1 }
+  const clusters = field(blockClustersAt)
+  if (clusters > clustersMax) refuse('clusters', `0 to ${clustersMax}`, clusters)
+  const shape = { rows: field(blockRowsAt), dimension, metric, quantized: field(blockQuantizedAt) === 1, clusters }
   const layout = blockLayout(shape)
   if (allocation.bytes !== layout.bytes || field(blockBytesAt) !== layout.bytes)
     refuse('bytes', layout.bytes, `${field(blockBytesAt)} in ${allocation.bytes}`)
@@ -122,6 +142,7 @@ export class Block {
   readonly dimension: number
   readonly metric: Metric
   readonly quantized: boolean
+  readonly clusters: number
   readonly #stride: number
 
   /** Use createBlock or openBlock. */
@@ -131,6 +152,7 @@ export class Block {
     this.dimension = shape.dimension
     this.metric = shape.metric
     this.quantized = shape.quantized
+    this.clusters = shape.clusters
     this.#stride = padDimension(shape.dimension)
   }
 
@@ -177,6 +199,26 @@ export class Block {
     Atomics.store(words, blockRankedAt / 4, 1)
   }
 
+  /**
+   * Turns a bitmap of rows into the one that a scan reads: clustered codes are not in the order of rows. In place.
+   * @param words one bit a row, zeros behind the last
+   */
+  arrangeBitmap(words: Uint32Array): void {
+    if (this.clusters === 0) return
+    assert(this.encoded, 'the order of codes is known')
+    const order = this.allocation.u32().subarray(this.#header(blockOrderAt) / 4)
+    const rows = words.slice()
+    for (let word = 0; word < words.length; word++) {
+      const end = Math.min(32, this.rows - word * 32)
+      let bits = 0
+      for (let bit = 0; bit < end; bit++) {
+        const row = order[word * 32 + bit]!
+        bits |= ((rows[row >>> 5]! >>> (row & 31)) & 1) << bit
+      }
+      words[word] = bits
+    }
+  }
+
   #header(field: number): number {
     return Atomics.load(this.allocation.u32(), field / 4)
   }
@@ -193,6 +235,7 @@ export interface BlockSummary {
   readonly paddedDimension: number
   readonly metric: number
   readonly quantized: boolean
+  readonly clusters: number
   readonly ranked: boolean
 }
 
@@ -206,6 +249,7 @@ export function summarizeBlock(memory: WebAssembly.Memory, offset: number): Bloc
     paddedDimension: header[blockPaddedAt / 4]!,
     metric: header[blockMetricAt / 4]!,
     quantized: header[blockQuantizedAt / 4] === 1,
+    clusters: header[blockClustersAt / 4]!,
     ranked: Atomics.load(header, blockRankedAt / 4) === 1,
   }
 }

@@ -4,13 +4,20 @@ import { seededRandom } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { type Metric, metrics } from '../core/metric.js'
 import type { Allocation, ArenaPool } from './arena.js'
+import type { Centroids } from './centroids.js'
 import type { ArenaHandle } from './executor.js'
 import {
+  clustersMax,
   codebookCenterAt,
+  codebookCentroidsAt,
   codebookHadamardAt,
   codebookMetricAt,
+  codebookNormMaxAt,
+  codebookNormsAt,
   codebookPaddedAt,
   codebookRoundsAt,
+  codebookTableAt,
+  codebookVectorsAt,
 } from './kernel/layout.js'
 
 /** Rows are padded with zeros to whole 16-lane steps of the kernel. */
@@ -31,6 +38,8 @@ export interface Codebook {
   readonly seed: number
   /** float32[dimension]: mean of the sample; of its unit vectors for cosine. */
   readonly center: Float32Array
+  /** What rows are sorted by, or null: then they are coded relative to the centre alone. */
+  readonly centroids: Centroids | null
 }
 
 /**
@@ -57,24 +66,61 @@ export function trainCodebook(options: {
     }
     for (let i = 0; i < dimension; i++) sums[i]! += vector[i]! * scale
   }
-  return createCodebook({ dimension, metric, seed, center: Float32Array.from(sums, (sum) => sum / Math.max(rows, 1)) })
+  const center = Float32Array.from(sums, (sum) => sum / Math.max(rows, 1))
+  return createCodebook({ dimension, metric, seed, center, centroids: null })
 }
+
+/** The same rotation and centre, with centroids trained under them. Takes `centroids`. */
+export function clusterCodebook(codebook: Codebook, centroids: Centroids): Codebook {
+  assert(
+    centroids.count % 4 === 0 && centroids.count <= clustersMax,
+    'centroids come in fours and fit the scratch area',
+  )
+  assert(centroids.dimension === codebook.dimension, 'centroids are of the same space')
+  const { dimension, metric, seed, center } = codebook
+  return createCodebook({ dimension, metric, seed, center, centroids })
+}
+
+const bytesOf = (array: ArrayBufferView): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
 
 function createCodebook(parts: Omit<Codebook, 'version'>): Codebook {
   const hash = createHash('sha256')
   hash.update(JSON.stringify([codebookFormat, parts.dimension, parts.metric, parts.seed]))
-  hash.update(new Uint8Array(parts.center.buffer, parts.center.byteOffset, parts.center.byteLength))
+  hash.update(bytesOf(parts.center))
+  if (parts.centroids !== null) {
+    const { count, groups, table, rotated } = parts.centroids
+    hash
+      .update(JSON.stringify([count, groups]))
+      .update(table)
+      .update(bytesOf(rotated))
+  }
   return { ...parts, version: hash.digest('hex').slice(0, 16) }
 }
 
-/** Changes whenever the same seed and centre would give other codes. */
-const codebookFormat = 1
+/** Changes whenever the same seed, centre and centroids would give other codes. */
+const codebookFormat = 2
 
 /** Text that `parseCodebook` reads back to an equal codebook. */
 export function formatCodebook(codebook: Codebook): string {
-  const { version, dimension, metric, seed, center } = codebook
-  const bytes = Buffer.from(center.buffer, center.byteOffset, center.byteLength)
-  return JSON.stringify({ format: codebookFormat, version, dimension, metric, seed, center: bytes.toString('base64') })
+  const { version, dimension, metric, seed, center, centroids } = codebook
+  const text = (array: ArrayBufferView): string => Buffer.from(bytesOf(array)).toString('base64')
+  return JSON.stringify({
+    format: codebookFormat,
+    version,
+    dimension,
+    metric,
+    seed,
+    center: text(center),
+    centroids:
+      centroids === null
+        ? null
+        : {
+            count: centroids.count,
+            groups: centroids.groups,
+            table: text(centroids.table),
+            rotated: text(centroids.rotated),
+          },
+  })
 }
 
 /** Throws LG_CORRUPT when the text is not what `formatCodebook` wrote in this format. */
@@ -93,10 +139,34 @@ export function parseCodebook(text: string): Codebook {
   const bytes = Uint8Array.from(Buffer.from(center, 'base64'))
   if (bytes.byteLength !== dimension * 4)
     throw corruptCodebook(`centre: expected ${dimension * 4} bytes, got ${bytes.byteLength}`)
-  const codebook = createCodebook({ dimension, metric, seed, center: new Float32Array(bytes.buffer) })
+  const centroids = fields.centroids === null ? null : parseCentroids(fields.centroids, dimension)
+  const codebook = createCodebook({ dimension, metric, seed, center: new Float32Array(bytes.buffer), centroids })
   if (codebook.version !== version)
     throw corruptCodebook(`expected version ${String(version)}, its content gives ${codebook.version}`)
   return codebook
+}
+
+function parseCentroids(value: unknown, dimension: number): Centroids {
+  if (typeof value !== 'object' || value === null) throw corruptCodebook('centroids: expected an object or null')
+  const { count, groups, table, rotated }: Readonly<Record<string, unknown>> = { ...value }
+  if (
+    typeof count !== 'number' ||
+    typeof groups !== 'number' ||
+    typeof table !== 'string' ||
+    typeof rotated !== 'string'
+  )
+    throw corruptCodebook('centroids: a field is missing')
+  const vectors = Uint8Array.from(Buffer.from(rotated, 'base64'))
+  const vectorBytes = count * padDimension(dimension) * 4
+  if (vectors.byteLength !== vectorBytes)
+    throw corruptCodebook(`centroids: expected ${vectorBytes} bytes, got ${vectors.byteLength}`)
+  return {
+    count,
+    groups,
+    dimension,
+    table: Uint8Array.from(Buffer.from(table, 'base64')),
+    rotated: new Float32Array(vectors.buffer),
+  }
 }
 
 function parseFields(text: string): Readonly<Record<string, unknown>> {
@@ -118,7 +188,23 @@ function rotationShape(paddedDimension: number): { readonly hadamard: number; re
   return { hadamard, rounds: hadamard === paddedDimension ? 3 : 4 }
 }
 
-const codebookBytes = (padded: number): number => codebookCenterAt + padded * 4 * (1 + rotationShape(padded).rounds)
+/** Where the parts of a copy lie, from its start. */
+interface CodebookLayout {
+  readonly vectors: number
+  readonly norms: number
+  readonly table: number
+  readonly bytes: number
+}
+
+function codebookLayout(codebook: Codebook): CodebookLayout {
+  const padded = padDimension(codebook.dimension)
+  const align = (bytes: number): number => Math.ceil(bytes / 64) * 64
+  const vectors = align(codebookCenterAt + padded * 4 * (1 + rotationShape(padded).rounds))
+  const count = codebook.centroids?.count ?? 0
+  const norms = align(vectors + count * padded * 4)
+  const table = align(norms + count * 4)
+  return { vectors, norms, table, bytes: table + align(codebook.centroids?.table.byteLength ?? 0) }
+}
 
 /** The copies of one codebook in arenas: at most one an arena, each counted in the budget. */
 export class CodebookCopies {
@@ -135,7 +221,7 @@ export class CodebookCopies {
   place(arena: ArenaHandle): number | null {
     const present = this.#copies.get(arena.id)
     if (present !== undefined) return present.offset
-    const allocation = this.#pool.allocate(codebookBytes(padDimension(this.#codebook.dimension)), arena)
+    const allocation = this.#pool.allocate(codebookLayout(this.#codebook).bytes, arena)
     if (allocation === null) return null
     writeCodebook(this.#codebook, allocation)
     this.#copies.set(arena.id, allocation)
@@ -155,10 +241,15 @@ export class CodebookCopies {
   }
 }
 
+/** Number of centroids of a codebook's copy. */
+export const centroidCountOf = (memory: WebAssembly.Memory, copy: number): number =>
+  copy === 0 ? 0 : new Uint32Array(memory.buffer, copy + codebookCentroidsAt, 1)[0]!
+
 function writeCodebook(codebook: Codebook, allocation: Allocation): void {
   const padded = padDimension(codebook.dimension)
   const { hadamard, rounds } = rotationShape(padded)
-  assert(allocation.bytes >= codebookBytes(padded))
+  const layout = codebookLayout(codebook)
+  assert(allocation.bytes >= layout.bytes, 'a copy fills its allocation')
   const words = allocation.u32()
   words.fill(0)
   words[codebookPaddedAt / 4] = padded
@@ -169,4 +260,26 @@ function writeCodebook(codebook: Codebook, allocation: Allocation): void {
   const random = seededRandom(codebook.seed)
   const signs = words.subarray(codebookCenterAt / 4 + padded)
   for (let i = 0; i < rounds * padded; i++) signs[i] = random() < 0.5 ? 0x80000000 : 0
+  if (codebook.centroids !== null) writeCentroids(codebook.centroids, padded, allocation, layout)
+}
+
+function writeCentroids(centroids: Centroids, padded: number, allocation: Allocation, layout: CodebookLayout): void {
+  const { count, table, rotated } = centroids
+  const words = allocation.u32()
+  words[codebookCentroidsAt / 4] = count
+  words[codebookVectorsAt / 4] = layout.vectors
+  words[codebookNormsAt / 4] = layout.norms
+  words[codebookTableAt / 4] = layout.table
+  allocation.f32().set(rotated, layout.vectors / 4)
+  allocation.u8().set(table, layout.table)
+  const norms = Float32Array.from({ length: count }, (_, index) => {
+    const vector = rotated.subarray(index * padded, (index + 1) * padded)
+    return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0)) * (1 + 1e-6)
+  })
+  allocation.f32().set(norms, layout.norms / 4)
+  new Float64Array(allocation.arena.memory.buffer, allocation.offset + codebookNormMaxAt, 1)[0] = norms.reduce(
+    // NaN stays: such centroids are not used.
+    (largest, norm) => (norm <= largest ? largest : norm),
+    0,
+  )
 }

@@ -14,6 +14,8 @@ import type { TrainingCall, TrainingKernel } from './training-call.js'
 
 /** The module's exports (src/cache/kernel/index.ts). Pointers are byte offsets in the arena. */
 interface Kernel extends TrainingKernel {
+  place(block: number, codebook: number, scratch: number, from: number, to: number): void
+  arrange(block: number, codebook: number): void
   encode(block: number, codebook: number, scratch: number, from: number, to: number): void
   prepare(scratch: number, codebook: number, metric: number, padded: number, tables: number): void
   scan(
@@ -28,6 +30,7 @@ interface Kernel extends TrainingKernel {
     tail: number,
   ): number
   lostDistance(): number
+  rowsLooked(): number
 }
 
 const module = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
@@ -46,18 +49,25 @@ function kernelOf(memory: WebAssembly.Memory): Kernel {
   return kernel
 }
 
-/** Rows [from, to) of one block; `from` is a multiple of 32. Structured-cloneable, as all of this file's work is. */
+/**
+ * Rows (for `encode`, positions) [from, to) of one block; `from` is a multiple of 32. A block with clusters goes through
+ * `place` and then `arrange`, once for all its rows, before `encode`. Each step may be repeated until the next begins.
+ * Structured-cloneable, as all of this file's work is.
+ */
 export interface EncodeWork {
+  readonly step: 'place' | 'arrange' | 'encode'
   readonly block: number
   readonly codebook: number
   readonly from: number
   readonly to: number
 }
 
-/** Encodes the rows; returns their maxima, float64[4], for `finishBlock`. `slot`: whose scratch area it may use. */
+/** Does the step; returns the rows' maxima, float64[4], for `finishBlock` (of `encode`). `slot`: whose scratch area it may use. */
 export function runEncode(memory: WebAssembly.Memory, slot: number, work: EncodeWork): Float64Array {
   const scratch = arenaScratchAt + slot * scratchBytes
-  kernelOf(memory).encode(work.block, work.codebook, scratch, work.from, work.to)
+  const kernel = kernelOf(memory)
+  if (work.step === 'arrange') kernel.arrange(work.block, work.codebook)
+  else kernel[work.step](work.block, work.codebook, scratch, work.from, work.to)
   return new Float64Array(memory.buffer, scratch + scratchLanesAt, 4).slice()
 }
 
@@ -70,6 +80,8 @@ export interface ScanRange {
   readonly to: number
   /** Whether the block has tie ranks. */
   readonly ranked: boolean
+  /** Bytes that the first stage reads of a row. */
+  readonly rowBytes: number
 }
 
 export interface ScanWork {
@@ -93,6 +105,8 @@ export interface Hits {
   readonly rows: Uint32Array
   /** Smallest distance at which position in an unranked block decided which rows were left out; Infinity for none. */
   readonly lost: number
+  /** Bytes that the first stage read. */
+  readonly bytesRead: number
 }
 
 export const noHits: Hits = {
@@ -100,6 +114,7 @@ export const noHits: Hits = {
   blocks: new Uint32Array(0),
   rows: new Uint32Array(0),
   lost: Number.POSITIVE_INFINITY,
+  bytesRead: 0,
 }
 
 /** Distance that a row must not exceed to matter, given hits so far. */
@@ -116,6 +131,7 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
   query.fill(0, work.query.length)
   kernel.prepare(scratch, work.codebook, work.metric, padded, work.stage === stageBits ? 1 : 0)
   let hits = noHits
+  let bytesRead = 0
   for (const range of work.ranges) {
     const distanceMax = hitsThreshold(hits, work.k, work.distanceMax)
     const count = kernel.scan(
@@ -129,10 +145,11 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
       work.stage,
       work.tail,
     )
+    bytesRead += kernel.rowsLooked() * range.rowBytes
     const lost = range.ranked ? Number.POSITIVE_INFINITY : kernel.lostDistance()
     if (count > 0) hits = mergeHits(hits, readHits(memory, scratch, range.index, count, lost), work.k)
   }
-  return hits
+  return { ...hits, bytesRead }
 }
 
 function readHits(memory: WebAssembly.Memory, scratch: number, index: number, count: number, lost: number): Hits {
@@ -144,12 +161,12 @@ function readHits(memory: WebAssembly.Memory, scratch: number, index: number, co
     distances[i] = f64[2 * i]!
     rows[i] = u32[4 * i + 3]!
   }
-  return { distances, blocks: new Uint32Array(count).fill(index), rows, lost }
+  return { distances, blocks: new Uint32Array(count).fill(index), rows, lost, bytesRead: 0 }
 }
 
 /** Merges two results of the same query, keeping all rows as near as the k-th. */
 export function mergeHits(a: Hits, b: Hits, k: number): Hits {
-  if (a.distances.length === 0 && a.lost === Number.POSITIVE_INFINITY) return b
+  if (a === noHits) return b
   const total = a.distances.length + b.distances.length
   const distances = new Float64Array(total)
   const blocks = new Uint32Array(total)
@@ -173,6 +190,7 @@ export function mergeHits(a: Hits, b: Hits, k: number): Hits {
     blocks: blocks.subarray(0, count),
     rows: rows.subarray(0, count),
     lost: Math.min(a.lost, b.lost),
+    bytesRead: a.bytesRead + b.bytesRead,
   }
 }
 

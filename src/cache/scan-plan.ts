@@ -3,7 +3,7 @@ import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
 import { summarizeBlock } from './block.js'
-import { padDimension } from './codebook.js'
+import { centroidCountOf, padDimension } from './codebook.js'
 import type { ScanJob } from './executor.js'
 import { chunkRows, dimensionMax, kMax, stageBits, stageExact } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
@@ -13,7 +13,7 @@ const bitsDimensionMin = 8
 const bitsDimensionMax = 4096
 
 export interface PlannedRange extends ScanRange {
-  /** Bytes that the first stage reads. */
+  /** Bytes that the first stage reads of all its rows. */
   readonly bytes: number
 }
 
@@ -22,11 +22,14 @@ export interface ScanPlan {
   readonly work: Omit<ScanWork, 'ranges'>
   readonly ranges: readonly PlannedRange[]
   readonly rows: number
+  /** What the first stage would read of all rows. */
   readonly bytes: number
+  /** Whether some block has clusters, so that the first stage reads less. */
+  readonly clustered: boolean
 }
 
-/** @param rangeBytesMax size of a range, as far as whole chunks of rows allow */
-export function planScan(job: ScanJob, rangeBytesMax: number): ScanPlan {
+/** One range a block; `cutRanges` makes more. */
+export function planScan(job: ScanJob): ScanPlan {
   const { memory } = job.arena
   const dimension = job.query.length
   assert(job.k >= 1 && job.k <= kMax, 'k fits the scratch area')
@@ -38,22 +41,26 @@ export function planScan(job: ScanJob, rangeBytesMax: number): ScanPlan {
   const ranges: PlannedRange[] = []
   let metric = 0
   let rows = 0
+  let clustered = false
   for (const [index, { block, allow }] of job.blocks.entries()) {
     const summary = summarizeBlock(memory, block)
     assert(summary.dimension === dimension, 'query and blocks have one dimension')
     assert(job.codebook !== 0 || !summary.quantized, 'blocks with codes come with their codebook')
+    assert(
+      summary.clusters === 0 || summary.clusters === centroidCountOf(memory, job.codebook),
+      'clustered blocks come with the codebook of their clusters',
+    )
     metric = summary.metric
+    if (summary.clusters > 0) clustered = true
     rows += summary.rows
     const rowBytes = !summary.quantized
       ? summary.paddedDimension * 4
       : stage === stageExact
         ? summary.paddedDimension + 12
         : summary.paddedDimension / 8 + 12
-    const step = Math.max(1, Math.floor(rangeBytesMax / (rowBytes * chunkRows))) * chunkRows
-    for (let from = 0; from < summary.rows; from += step) {
-      const to = Math.min(summary.rows, from + step)
-      ranges.push({ index, block, allow, from, to, ranked: summary.ranked, bytes: (to - from) * rowBytes })
-    }
+    const to = summary.rows
+    if (to > 0)
+      ranges.push({ index, block, allow, from: 0, to, ranked: summary.ranked, rowBytes, bytes: to * rowBytes })
   }
   return {
     work: {
@@ -68,7 +75,22 @@ export function planScan(job: ScanJob, rangeBytesMax: number): ScanPlan {
     ranges,
     rows,
     bytes: ranges.reduce((sum, range) => sum + range.bytes, 0),
+    clustered,
   }
+}
+
+/** Cuts ranges down to `bytesMax`, as far as whole chunks of rows allow. */
+export function cutRanges(ranges: readonly PlannedRange[], bytesMax: number): PlannedRange[] {
+  return ranges.flatMap((range) => {
+    const { rowBytes } = range
+    const step = Math.max(1, Math.floor(bytesMax / (rowBytes * chunkRows))) * chunkRows
+    const pieces: PlannedRange[] = []
+    for (let from = range.from; from < range.to; from += step) {
+      const to = Math.min(range.to, from + step)
+      pieces.push({ ...range, from, to, bytes: (to - from) * rowBytes })
+    }
+    return pieces
+  })
 }
 
 const tailPoints = new Map<string, number>()

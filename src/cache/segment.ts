@@ -68,7 +68,7 @@ export function sectionBytes(shape: {
 }): SectionBytes {
   const [ids, idOffsets] = shape.idSections
   const bytes = new Map<SectionName, number>()
-  bytes.set('block', blockBytes({ ...shape, quantized: shape.rows >= quantizedRowsMin }))
+  bytes.set('block', blockBytes({ ...shape, quantized: shape.rows >= quantizedRowsMin, clusters: 0 }))
   bytes.set('ids', ids!)
   if (idOffsets !== undefined) bytes.set('idOffsets', idOffsets)
   bytes.set('ordinals', shape.rows * 4)
@@ -132,7 +132,13 @@ export function layOut(allocation: Allocation, bytes: SectionBytes, rows: number
 
 /** An empty block in the space, to be filled and encoded. */
 export const startBlock = (space: SegmentSpace, dimension: number, metric: Metric): Block =>
-  createBlock(space.blockAllocation, { rows: space.rows, dimension, metric, quantized: space.rows >= quantizedRowsMin })
+  createBlock(space.blockAllocation, {
+    rows: space.rows,
+    dimension,
+    metric,
+    quantized: space.rows >= quantizedRowsMin,
+    clusters: 0,
+  })
 
 /** Opens a space whose sections hold their content. Throws LG_CORRUPT. */
 export function openResident(space: SegmentSpace, idKind: IdKind, block: Block | null): ResidentSegment {

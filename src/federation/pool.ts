@@ -5,6 +5,7 @@ import { finishBlock, summarizeBlock } from '../cache/block.js'
 import type { EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
 import { groupRows } from '../cache/kernel/layout.js'
 import {
+  type EncodeWork,
   type Hits,
   hitsThreshold,
   mergeHits,
@@ -14,7 +15,7 @@ import {
   runTraining,
   type ScanRange,
 } from '../cache/kernel.js'
-import { planScan, type ScanPlan } from '../cache/scan-plan.js'
+import { cutRanges, planScan, type ScanPlan } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
 
@@ -22,8 +23,10 @@ import type { WorkerReplies, WorkerTask } from './messages.js'
 const unitMs = 2
 /** A query is not split into shares smaller than this. */
 const shareMs = 1
-/** First guess of kernel throughput, corrected by every scan. */
-const bytesPerMsGuess = 4_000_000
+/** First guesses of what a scan gets through, bytes of its blocks a millisecond, corrected by every scan. */
+const bytesPerMsGuess = { flat: 4_000_000, clustered: 40_000_000 }
+/** Codebooks whose throughput is remembered. */
+const ratesMax = 1000
 /** Coordinates that are encoded in a millisecond, about: it only sizes units of work. */
 const coordinatesPerMs = { codes: 100_000, norms: 2_000_000 }
 const pingCount = 15
@@ -47,8 +50,11 @@ class WorkerPool implements KernelExecutor {
   readonly #roundTrip: Promise<number>
   /** Cheaper scans than this run inline at once; with threads and until measured, those cheaper than any round trip. */
   #inlineMsMax = unitMs
-  /** By stage: 1-bit codes and 8-bit codes cost differently per byte. */
-  readonly #bytesPerMs = [bytesPerMsGuess, bytesPerMsGuess]
+  /**
+   * Bytes of blocks that a scan gets through in a millisecond, by codebook and stage: how much of them it skips depends on
+   * the collection.
+   */
+  readonly #rates = new Map<string, number>()
 
   constructor(workers: number) {
     this.workers = workers
@@ -75,50 +81,61 @@ class WorkerPool implements KernelExecutor {
 
   async encode(job: EncodeJob, options: CallOptions): Promise<void> {
     const { memory } = job.arena
-    const { rows, paddedDimension, quantized } = summarizeBlock(memory, job.block)
+    const { rows, paddedDimension, quantized, clusters } = summarizeBlock(memory, job.block)
     const rowsPerMs = coordinatesPerMs[quantized ? 'codes' : 'norms'] / paddedDimension
-    const work = { block: job.block, codebook: job.codebook }
-    if (rows / rowsPerMs <= this.#inlineMsMax) {
-      options.signal.throwIfAborted()
-      finishBlock(memory, job.block, [runEncode(memory, 0, { ...work, from: 0, to: rows })])
-      return
+    const run = async (step: EncodeWork['step'], rowsEach: number): Promise<Float64Array[]> => {
+      const work = { step, block: job.block, codebook: job.codebook }
+      if (rows / rowsPerMs <= this.#inlineMsMax) {
+        options.signal.throwIfAborted()
+        return [runEncode(memory, 0, { ...work, from: 0, to: rows })]
+      }
+      const ranges: { from: number; to: number }[] = []
+      for (let from = 0; from < rows; from += rowsEach) ranges.push({ from, to: Math.min(rows, from + rowsEach) })
+      const maxima: Float64Array[] = []
+      await this.#runUnits(ranges, this.workers, options, async (range, slot) => {
+        const task = { kind: 'encode', arena: job.arena, slot, work: { ...work, ...range } } as const
+        maxima.push(slot === 0 ? runEncode(memory, slot, task.work) : (await this.#dispatch(task)).maxima)
+      })
+      return maxima
     }
-    const step = Math.max(1, Math.round((unitMs * rowsPerMs) / groupRows)) * groupRows
-    const ranges: { from: number; to: number }[] = []
-    for (let from = 0; from < rows; from += step) ranges.push({ from, to: Math.min(rows, from + step) })
-    const maxima: Float64Array[] = []
-    await this.#runUnits(ranges, this.workers, options, async (range, slot) => {
-      const task = { kind: 'encode', arena: job.arena, slot, work: { ...work, ...range } } as const
-      maxima.push(slot === 0 ? runEncode(memory, slot, task.work) : (await this.#dispatch(task)).maxima)
-    })
-    finishBlock(memory, job.block, maxima)
+    const rowsEach = Math.max(1, Math.round((unitMs * rowsPerMs) / groupRows)) * groupRows
+    if (clusters > 0) {
+      await run('place', rowsEach)
+      await run('arrange', rows)
+    }
+    finishBlock(memory, job.block, await run('encode', rowsEach))
   }
 
   async scan(job: ScanJob, options: CallOptions): Promise<ScanReply> {
     options.signal.throwIfAborted()
     const called = performance.now()
-    const rate = this.#bytesPerMs[0]!
-    const plan = planScan(job, unitMs * rate)
-    const estimatedMs = plan.bytes / this.#bytesPerMs[plan.work.stage]!
+    const plan = planScan(job)
+    const rate = this.#rate(job, plan)
+    const estimatedMs = plan.bytes / rate
     if (estimatedMs <= this.#inlineMsMax) return this.#scanInline(job, plan)
     if (this.#threads !== null) await this.#roundTrip
     let hits = noHits
     let scanMs = 0
     let waitMs = 0
     const shares = Math.min(this.workers, Math.max(1, Math.floor(estimatedMs / shareMs)))
-    await this.#runUnits(group(plan.ranges, unitMs * rate), shares, options, async (ranges, slot, waitedMs) => {
-      const distanceMax = hitsThreshold(hits, job.k, job.distanceMax)
-      const work = { ...plan.work, distanceMax, ranges }
-      const started = performance.now()
-      const reply =
-        slot === 0
-          ? { hits: runScan(job.arena.memory, slot, work), ms: performance.now() - started }
-          : await this.#dispatch({ kind: 'scan', arena: job.arena, slot, work })
-      hits = mergeHits(hits, reply.hits, job.k)
-      scanMs += reply.ms
-      waitMs += waitedMs
-    })
-    this.#learn(plan, scanMs)
+    await this.#runUnits(
+      group(cutRanges(plan.ranges, unitMs * rate), unitMs * rate),
+      shares,
+      options,
+      async (ranges, slot, waitedMs) => {
+        const distanceMax = hitsThreshold(hits, job.k, job.distanceMax)
+        const work = { ...plan.work, distanceMax, ranges }
+        const started = performance.now()
+        const reply =
+          slot === 0
+            ? { hits: runScan(job.arena.memory, slot, work), ms: performance.now() - started }
+            : await this.#dispatch({ kind: 'scan', arena: job.arena, slot, work })
+        hits = mergeHits(hits, reply.hits, job.k)
+        scanMs += reply.ms
+        waitMs += waitedMs
+      },
+    )
+    this.#learn(job, plan, scanMs)
     return finish(hits, plan, job.k, scanMs, Math.max(waitMs, performance.now() - called - scanMs))
   }
 
@@ -133,14 +150,19 @@ class WorkerPool implements KernelExecutor {
     const started = performance.now()
     const hits = runScan(job.arena.memory, 0, { ...plan.work, ranges: plan.ranges })
     const scanMs = performance.now() - started
-    this.#learn(plan, scanMs)
+    this.#learn(job, plan, scanMs)
     return finish(hits, plan, job.k, scanMs, 0)
   }
 
-  #learn(plan: ScanPlan, ms: number): void {
+  #rate(job: ScanJob, plan: ScanPlan): number {
+    return this.#rates.get(rateKey(job, plan)) ?? bytesPerMsGuess[plan.clustered ? 'clustered' : 'flat']
+  }
+
+  #learn(job: ScanJob, plan: ScanPlan, ms: number): void {
     if (plan.bytes < 100_000 || ms <= 0) return
-    const { stage } = plan.work
-    this.#bytesPerMs[stage] = this.#bytesPerMs[stage]! * 0.9 + (plan.bytes / ms) * 0.1
+    const rate = this.#rate(job, plan) * 0.9 + (plan.bytes / ms) * 0.1
+    if (this.#rates.size >= ratesMax) this.#rates.clear()
+    this.#rates.set(rateKey(job, plan), rate)
   }
 
   /** Runs units in order, at most `runners` at once; between units it looks at the signal and lets others go first. */
@@ -195,6 +217,8 @@ class WorkerPool implements KernelExecutor {
   }
 }
 
+const rateKey = (job: ScanJob, plan: ScanPlan): string => `${job.arena.id} ${job.codebook} ${plan.work.stage}`
+
 function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: number): ScanReply {
   const { distances, blocks, rows } = hits
   return {
@@ -203,7 +227,7 @@ function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: n
     rows,
     tiesLost: distances.length >= k && hits.lost <= distances[k - 1]!,
     rowsScanned: plan.rows,
-    bytesScanned: plan.bytes,
+    bytesScanned: hits.bytesRead,
     scanMs,
     waitMs,
   }

@@ -1,8 +1,11 @@
 /** Vectors in an arena, as the cache would hold them, and the reference answer in plain float64. */
 import type { ArenaPool } from '../../src/cache/arena.js'
 import { type Block, blockBytes, createBlock } from '../../src/cache/block.js'
-import { CodebookCopies, trainCodebook } from '../../src/cache/codebook.js'
+import { type Centroids, centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
+import { type Codebook, CodebookCopies, clusterCodebook, trainCodebook } from '../../src/cache/codebook.js'
 import type { KernelExecutor, ScanBlock, ScanJob } from '../../src/cache/executor.js'
+import { frameSample, sampleBytes, TrainingSample } from '../../src/cache/training.js'
+import { seededRandom } from '../../src/core/clock.js'
 import { distance, type Metric } from '../../src/core/metric.js'
 
 export interface StoredCollection {
@@ -24,15 +27,22 @@ export async function storeCollection(
     readonly quantized: boolean
     readonly blockRows: number
     readonly seed?: number
+    /** Centroids to train, a multiple of 4. Default: none. */
+    readonly clusters?: number
   },
 ): Promise<StoredCollection> {
   const { vectors, dimension, metric, quantized, blockRows } = options
+  const clusters = quantized ? (options.clusters ?? 0) : 0
   const rows = vectors.length / dimension
   const sample = vectors.subarray(0, Math.min(rows, 2000) * dimension)
-  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric, seed: options.seed ?? 11, sample }))
+  const seed = options.seed ?? 11
+  const flat = trainCodebook({ dimension, metric, seed, sample })
+  const codebooks =
+    clusters === 0 ? flat : clusterCodebook(flat, await drawCentroids(executor, pool, flat, { sample, clusters }))
+  const copies = new CodebookCopies(pool, codebooks)
   const blocks: { block: Block; firstRow: number }[] = []
   for (let firstRow = 0; firstRow === 0 || firstRow < rows; firstRow += blockRows) {
-    const shape = { rows: Math.min(blockRows, rows - firstRow), dimension, metric, quantized }
+    const shape = { rows: Math.min(blockRows, rows - firstRow), dimension, metric, quantized, clusters }
     const allocation = pool.allocate(blockBytes(shape), blocks[0]?.block.allocation.arena)
     if (allocation === null) throw new Error('the test asks for more than its budget')
     const block = createBlock(allocation, shape)
@@ -51,6 +61,36 @@ export async function storeCollection(
       copies.release()
     },
   }
+}
+
+/** Centroids trained on the sample, in random order. */
+async function drawCentroids(
+  executor: KernelExecutor,
+  pool: ArenaPool,
+  codebook: Codebook,
+  options: { readonly sample: Float32Array; readonly clusters: number },
+): Promise<Centroids> {
+  const { dimension } = codebook
+  const count = options.sample.length / dimension
+  const random = seededRandom(codebook.seed)
+  const shape = { rows: count, dimension }
+  const bytes = sampleBytes(shape) + centroidRoomBytes(count, dimension, options.clusters)
+  const training = new TrainingSample(pool.allocate(bytes)!, shape)
+  const order = Array.from({ length: count }, (_, row) => ({ row, key: random() })).sort((a, b) => a.key - b.key)
+  for (const [at, { row }] of order.entries())
+    training.writeRows(at, options.sample.subarray(row * dimension, (row + 1) * dimension))
+  const copies = new CodebookCopies(pool, codebook)
+  const placed = copies.place(training.arena)!
+  const run = { executor, ...never }
+  await frameSample(run, training, placed)
+  const centroids = await trainCentroids(run, training, {
+    codebook: placed,
+    count: options.clusters,
+    seed: codebook.seed,
+  })
+  copies.release()
+  training.allocation.free()
+  return centroids
 }
 
 export const allRows = (stored: StoredCollection): ScanBlock[] =>

@@ -103,9 +103,18 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
     fill(vectors, dimension, random)
     addTwinsAndZeros(vectors, dimension, random)
     const quantized = random() < 0.85
+    const clusters = rows > 0 ? pick(random, [0, 4, 4 * logUniform(random, 1, 50)]) : 0
     const blockRows = pick(random, [rows, Math.ceil(rows / 3), 5000]) || 1
     const pool = new ArenaPool({ bytesMax: 200_000_000, scratchSlots: 1 })
-    const stored = await storeCollection(executor, pool, { vectors, dimension, metric, quantized, blockRows, seed })
+    const stored = await storeCollection(executor, pool, {
+      vectors,
+      dimension,
+      metric,
+      quantized,
+      blockRows,
+      seed,
+      clusters,
+    })
     for (let i = 0; i < queriesEach; i++) {
       const query = drawQuery(vectors, dimension, random, fill)
       const k = random() < 0.1 ? Math.min(rows + 3, 10_000) : logUniform(random, 1, 100)
@@ -120,13 +129,26 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
         const words = bitmap.u32().fill(0)
         for (let row = 0; row < block.rows; row++)
           if (allowed[firstRow + row] === 1) words[row >> 5]! |= 1 << (row & 31)
+        block.arrangeBitmap(words.subarray(0, Math.ceil(block.rows / 32)))
         bitmaps.push(bitmap)
         blocks.push({ block: block.allocation.offset, allow: selectivity === 1 ? 0 : bitmap.offset })
       }
       const expected = all.filter((hit) => allowed[hit.row] === 1 && hit.distance <= distanceMax).slice(0, k)
       const request = { query, k, contract: { kind: 'exact' }, distanceMax, blocks } as const
       const found = await search(executor, stored, request)
-      const setup = JSON.stringify({ seed, i, metric, dimension, rows, name, quantized, blockRows, k, selectivity })
+      const setup = JSON.stringify({
+        seed,
+        i,
+        metric,
+        dimension,
+        rows,
+        name,
+        quantized,
+        blockRows,
+        clusters,
+        k,
+        selectivity,
+      })
       // toEqual on each of thousands of hits is slow; it only words the failure.
       if (JSON.stringify(found) !== JSON.stringify(expected)) expect(found, setup).toEqual(expected)
       const contract = { kind: 'certified', missProbability: 1e-12 } as const

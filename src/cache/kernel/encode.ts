@@ -2,15 +2,19 @@
 import {
   blockBitsAt,
   blockBytesCodesAt,
+  blockClustersAt,
   blockInverseNormsAt,
   blockMetricAt,
+  blockOrderAt,
   blockPaddedAt,
   blockQuantizedAt,
   blockResidualsAt,
   blockScalesAt,
   blockSquaresAt,
+  blockStartsAt,
   blockVectorsAt,
   codebookCenterAt,
+  codebookVectorsAt,
   groupRows,
   metricCosine,
   metricDot,
@@ -31,9 +35,14 @@ let centredMax: f64 = 0
 let spreadMax: f64 = 0
 let factorErrorMax: f64 = 0
 
+/* The cluster of the row being encoded. */
+/** Its centroid, f32[padded]; 0 in a block without clusters. */
+let centroid: usize = 0
+let cluster: u32 = 0
+
 /**
- * Encodes rows [from, to); `from` is a multiple of 32. Leaves the rows' maxima (four f64, in header order) at
- * scratchLanesAt; the caller combines the ranges' maxima and writes the header.
+ * Encodes the rows at positions [from, to); `from` is a multiple of 32. Leaves the rows' maxima (four f64, in header
+ * order) at scratchLanesAt; the caller combines the ranges' maxima and writes the header.
  */
 export function encode(block: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
   const metric = load<u32>(block, blockMetricAt)
@@ -41,33 +50,51 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   const bytes = <usize>load<u32>(block, blockPaddedAt) << 2
   const rotation = quantized ? rotationError(codebook) : 0
   const inverseNorms = block + load<u32>(block, blockInverseNormsAt)
+  const order = load<u32>(block, blockClustersAt) != 0 ? block + load<u32>(block, blockOrderAt) : 0
   normMax = 0
   centredMax = 0
   spreadMax = 0
   factorErrorMax = 0
-  let vector = block + load<u32>(block, blockVectorsAt) + <usize>from * bytes
-  for (let row = from; row < to; row++) {
+  centroid = 0
+  cluster = 0
+  const vectors = block + load<u32>(block, blockVectorsAt)
+  for (let position = from; position < to; position++) {
+    const row = order != 0 ? load<u32>(order + (<usize>position << 2)) : position
+    const vector = vectors + <usize>row * bytes
     const norm = sqrt<f64>(product64(vector, vector, bytes))
     normMax = max<f64>(normMax, norm)
     if (metric == metricCosine)
       store<f32>(inverseNorms + (<usize>row << 2), norm >= 1e-15 && norm <= 1e15 ? <f32>(1 / norm) : NaN)
-    if (quantized) {
-      const rotated = scratch + scratchRotatedAt
-      const inexact = center(rotated, vector, norm, metric, codebook + codebookCenterAt, bytes)
-      const length = sqrt<f64>(product64(rotated, rotated, bytes))
-      rotate(rotated, codebook)
-      // |exact rotated residual - what is in `rotated`|
-      const error = inexact + unit * length * 1.001 + rotation * length + underflow
-      encodeBytes(block, row, rotated, bytes, length, error, metric)
-      encodeBits(block, row, rotated, bytes, length, error, metric)
+    if (!quantized) continue
+    const rotated = scratch + scratchRotatedAt
+    const inexact = center(rotated, vector, norm, metric, codebook + codebookCenterAt, bytes)
+    let length = sqrt<f64>(product64(rotated, rotated, bytes))
+    rotate(rotated, codebook)
+    // |exact rotated residual - what is in `rotated`|
+    let error = inexact + unit * length * 1.001 + rotation * length + underflow
+    if (order != 0) {
+      findCentroid(block, codebook, position, bytes)
+      subtract(rotated, rotated, centroid, bytes)
+      length = sqrt<f64>(product64(rotated, rotated, bytes))
+      error += unit * length * 1.001
     }
-    vector += bytes
+    encodeBytes(block, position, rotated, bytes, length, error, metric)
+    encodeBits(block, position, rotated, bytes, length, error, metric)
   }
   const maxima = scratch + scratchLanesAt
   store<f64>(maxima, normMax)
   store<f64>(maxima, centredMax, 8)
   store<f64>(maxima, spreadMax, 16)
   store<f64>(maxima, factorErrorMax, 24)
+}
+
+/** Moves on to the cluster of a position; positions ascend. */
+// @ts-ignore: decorator
+@inline
+function findCentroid(block: usize, codebook: usize, position: u32, bytes: usize): void {
+  const starts = block + load<u32>(block, blockStartsAt)
+  while (position >= load<u32>(starts + (<usize>cluster << 2), 4)) cluster++
+  centroid = codebook + load<u32>(codebook, codebookVectorsAt) + <usize>cluster * bytes
 }
 
 /** Writes the vector (of unit length for cosine) minus the centre; returns the error of scaling it. */
@@ -128,13 +155,29 @@ function encodeBytes(
   }
   const residual = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + error
   const at = <usize>row << 2
-  store<f32>(
-    block + load<u32>(block, blockSquaresAt) + at,
-    metric == metricDot ? 0 : <f32>(<f64>scale * <f64>scale * <f64>square),
-  )
+  let constant: f64 = 0
+  if (metric != metricDot) {
+    constant = <f64>scale * <f64>scale * <f64>square
+    if (centroid != 0) constant += 2 * <f64>scale * codeProduct(codes, centroid, bytes)
+  }
+  store<f32>(block + load<u32>(block, blockSquaresAt) + at, <f32>constant)
   store<f32>(block + load<u32>(block, blockScalesAt) + at, -2 * scale)
   store<f32>(block + load<u32>(block, blockResidualsAt) + at, roundUp(residual))
   centredMax = max<f64>(centredMax, length + residual)
+}
+
+/** Inner product of an 8-bit code and a vector, in float64. */
+function codeProduct(codes: usize, vector: usize, bytes: usize): f64 {
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const v = v128.load(vector + at)
+    const words = i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(codes + (at >> 2))))
+    s01 = f64x2.add(s01, f64x2.mul(f64x2.convert_low_i32x4_s(words), low(v)))
+    const others = f64x2.convert_low_i32x4_s(v128.shuffle<i32>(words, words, 2, 3, 2, 3))
+    s23 = f64x2.add(s23, f64x2.mul(others, high(v)))
+  }
+  return sumF64(s01, s23)
 }
 
 /** 1-bit codes and their factors (RaBitQ, arXiv:2405.12497), in the FastScan layout of 32 rows. */
@@ -177,14 +220,39 @@ function encodeBits(
   }
   const shortest = max<f64>(0, length - error)
   const spread = (length + error) / alignment
+  const factor = <f32>((-2 * length * length) / sum)
+  let constant: f32 = 0
+  if (metric != metricDot) {
+    constant = roundDown(shortest * shortest)
+    if (centroid != 0) {
+      // The code sees the query, not its difference from the centroid.
+      const product = <f64>factor * signProduct(rotated, centroid, bytes)
+      constant = <f32>(shortest * shortest - product - 4e-7 * (shortest * shortest + abs(product)))
+    }
+  }
   storeFactors(
     factors,
-    metric == metricDot ? 0 : roundDown(shortest * shortest),
-    <f32>((-2 * length * length) / sum),
+    constant,
+    factor,
     roundUp(2 * spread * sqrt<f64>(1 - alignment * alignment)),
   )
   spreadMax = max<f64>(spreadMax, spread)
   factorErrorMax = max<f64>(factorErrorMax, (error + 6 * unit * length) / (alignment * alignment))
+}
+
+/** Inner product of a vector with the signs of another, in float64. */
+function signProduct(signs: usize, vector: usize, bytes: usize): f64 {
+  const zero = f32x4.splat(0)
+  const minus = i32x4.splat(0x80000000)
+  let s01 = f64x2.splat(0)
+  let s23 = s01
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const negative = f32x4.lt(v128.load(signs + at), zero)
+    const v = v128.xor(v128.load(vector + at), v128.and(negative, minus))
+    s01 = f64x2.add(s01, low(v))
+    s23 = f64x2.add(s23, high(v))
+  }
+  return sumF64(s01, s23)
 }
 
 // @ts-ignore: decorator

@@ -6,6 +6,8 @@
 /** Limits the scratch area is sized for; the same as limits.dimensionMax and limits.kMax in src/core/limits.ts. */
 export const dimensionMax = 8192
 export const kMax = 10000
+/** Centroids of a codebook. */
+export const clustersMax = 4096
 
 /** Rows interleaved in one group of 1-bit codes. */
 export const groupRows = 32
@@ -23,7 +25,7 @@ export const stageBits = 1
 
 /* ---- Block header: 256 bytes; offsets in it are relative to the block's start. ---- */
 export const blockMagic = 0x4b42474c
-export const blockFormat = 1
+export const blockFormat = 2
 export const blockHeaderBytes = 256
 
 export const blockMagicAt = 0
@@ -59,6 +61,22 @@ export const blockNormMaxAt = 80
 export const blockCentredMaxAt = 88
 export const blockSpreadMaxAt = 96
 export const blockFactorErrorMaxAt = 104
+/*
+ * A clustered block keeps its codes (the arrays from blockBitsAt to blockResidualsAt) ordered by (cluster, distance from
+ * the centroid): a code's place is its *position*. Everything else is in the order of rows. Without clusters they agree.
+ */
+/** Number of clusters, that of the codebook's centroids; 0 when rows are coded relative to the centre alone. */
+export const blockClustersAt = 112
+/** u32[clusters + 1]: first position of each cluster. */
+export const blockStartsAt = 116
+/** f32[clusters]: upper bound of the rows' distances from the centroid; -Infinity for a cluster of none. */
+export const blockReachesAt = 120
+/** f32[clusters]: how far from the true distance the cluster's radii may be. */
+export const blockSlacksAt = 124
+/** f32[rows], by position: distance from the centroid, ascending within a cluster. */
+export const blockRadiiAt = 128
+/** u32[rows], by position: the row. */
+export const blockOrderAt = 132
 
 /** What `encode` leaves in its scratch area: the four maxima over the rows it saw, in header order. */
 export const maximaBytes = 32
@@ -71,6 +89,16 @@ export const codebookMetricAt = 4
 export const codebookRoundsAt = 8
 /** Largest power of two that is at most padded. */
 export const codebookHadamardAt = 12
+/** Number of centroids, a multiple of 4; or 0. */
+export const codebookCentroidsAt = 16
+/** f32[centroids][padded], rotated; offsets from the codebook's start. */
+export const codebookVectorsAt = 20
+/** f32[centroids]: norms, rounded up. */
+export const codebookNormsAt = 24
+/** The table that rows are assigned with. */
+export const codebookTableAt = 28
+/** f64: the largest of the norms. */
+export const codebookNormMaxAt = 32
 /** f32[padded] follows the header, then u32[rounds][padded] sign bits (0 or 0x80000000). */
 export const codebookCenterAt = 64
 
@@ -92,8 +120,13 @@ export const scratchLanesAt = 163840
 /** (f64 distance, u32 order, u32 row)[kMax]: a heap while scanning, ascending afterwards. */
 export const scratchHitsAt = 164096
 export const hitBytes = 16
-/** scratchHitsAt + kMax * hitBytes, rounded up to a multiple of 64. */
-export const scratchBytes = 324096
+/** f32[clustersMax] each: distance of the query from a centroid (dot: their product), and what is least of any row's. */
+export const scratchDistancesAt = 324096
+export const scratchFloorsAt = 340480
+/** (f32 key, u32 cluster)[clustersMax]: clusters still to be visited. */
+export const scratchVisitsAt = 356864
+/** scratchVisitsAt + 8 * clustersMax. */
+export const scratchBytes = 389632
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

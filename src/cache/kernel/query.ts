@@ -1,6 +1,8 @@
 /** What a scan needs to know of its query, computed once a call of `prepare` and used until the next. */
+import { measureCentroids } from './clusters'
 import {
   codebookCenterAt,
+  codebookCentroidsAt,
   metricCosine,
   metricDot,
   scratchIntegersAt,
@@ -77,6 +79,19 @@ export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u3
   framedError = inexact + rotationError(codebook) * length + 1e-30
   prepareIntegers(scratch + scratchIntegersAt, rotated, bytes)
   if (tables) prepareTable(scratch + scratchTableAt, rotated, bytes)
+  if (load<u32>(codebook, codebookCentroidsAt) != 0) {
+    if (metric != metricDot) restoreIntegers(rotated, scratch + scratchIntegersAt, bytes)
+    measureCentroids(scratch, codebook)
+  }
+}
+
+/** Writes the vector that the integers stand for, each product rounded once. */
+function restoreIntegers(target: usize, integers: usize, bytes: usize): void {
+  const step = f32x4.splat(<f32>integerStep)
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const words = i32x4.extend_low_i16x8_s(v128.load64_zero(integers + (at >> 1)))
+    v128.store(target + at, f32x4.mul(f32x4.convert_i32x4_s(words), step))
+  }
 }
 
 /** 16-bit integers, in a range whose inner products with 8-bit codes fit 32 bits. */

@@ -3,16 +3,15 @@ import {
   blockBitsAt,
   blockBytesCodesAt,
   blockCentredMaxAt,
-  blockFactorErrorMaxAt,
+  blockClustersAt,
   blockInverseNormsAt,
   blockNormMaxAt,
+  blockOrderAt,
   blockQuantizedAt,
   blockRankedAt,
   blockRanksAt,
   blockResidualsAt,
-  blockRowsAt,
   blockScalesAt,
-  blockSpreadMaxAt,
   blockSquaresAt,
   blockVectorsAt,
   chunkRows,
@@ -29,37 +28,39 @@ import {
   stageExact,
 } from './layout'
 import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
+import {
+  beginClusters,
+  centroidNormMax,
+  chooseWindow,
+  enter,
+  listVisits,
+  nearestCluster,
+  nextVisit,
+  windowFrom,
+  windowTo,
+} from './clusters'
 import { beginHits, hitCount, hitsFull, lost, offer, sortHits, threshold } from './hits'
+import { product32, product64, productBytes, square32, square64, sumsI32 } from './lanes'
 import {
-  product32,
-  product64,
-  productBytes,
-  roundDown,
-  roundUp,
-  square32,
-  square64,
-  sumsI32,
-  unit,
-} from './lanes'
-import {
-  centerProduct,
-  directQuery,
-  framedNormHigh,
-  framedNormLow,
-  hasCodes,
-  integerError,
-  integerSquare,
-  integerStep,
-  queryBytes,
-  queryMetric,
-  queryNorm,
-  tableBias,
-  tableError,
-  tableStep,
-} from './query'
-
-/** The float64 rounding of any distance, relative to the terms it is summed from. */
-const rounding64: f64 = 1e-12
+  bitBias,
+  bitError,
+  bitGround,
+  bitLimit,
+  bitStep,
+  byteGround,
+  byteLimit,
+  byteStep,
+  byteWeight,
+  directLimit,
+  followCluster,
+  followThreshold,
+  prepareBits,
+  prepareBytes,
+  prepareDirect,
+  reach,
+  reachLimit,
+} from './limits'
+import { directQuery, framedNormHigh, hasCodes, queryBytes, queryMetric, queryNorm } from './query'
 
 /** The first chunk is small: until the heap is full, every row is a candidate. */
 const firstChunkRows: u32 = 2048
@@ -74,39 +75,40 @@ let byteCodes: usize = 0
 let squares: usize = 0
 let scales: usize = 0
 let residuals: usize = 0
-let normMax: f64 = 0
+/** u32[rows]: row of each position; 0 when they agree. */
+let order: usize = 0
 
 /* The query. */
 let query: usize = 0
 let integers: usize = 0
 let table: usize = 0
 let lanes: usize = 0
+let candidates: usize = 0
 
-/* Constants of one scan, and limits that follow the threshold; rows beyond a limit are proven out. */
-let directSlack: f64 = 0
-let directScale: f64 = 0
-let directLimit: f64 = 0
-let byteGround: f32 = 0
-let byteStep: f32 = 0
-let byteWeight: f32 = 0
-let byteSlack: f64 = 0
-let productRounding: f64 = 0
-let byteLimit: f32 = 0
-let bitGround: f32 = 0
-let bitStep: f32 = 0
-let bitBias: f32 = 0
-let bitError: f32 = 0
-let bitLimit: f32 = 0
+/* The scan. */
+let stage: i32 = 0
+/** Rows that 1-bit codes were read of, once there was a threshold, and those they did not rule out. */
+let seen: u32 = 0
+let passed: u32 = 0
+/** Fewer say too little of whether 1-bit codes help. */
+const seenMin: u32 = 1024
 
 /** Smallest distance of a row that the last scan left out although it was as near as one it kept; Infinity for none. */
 export function lostDistance(): f64 {
   return lost
 }
 
+/** Rows whose codes, or vectors where there are no codes, the last scan read first. */
+let looked: u32 = 0
+export function rowsLooked(): u32 {
+  return looked
+}
+
 /**
- * Finds the k best rows of [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The query is
- * the one last prepared. `tail`: how far, in standard errors of the 1-bit estimate (stageBits), a row's true distance may
- * lie below it. Returns the number of hits; they are at scratchHitsAt, ascending.
+ * Finds the k best rows at positions [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The
+ * query is the one last prepared. `allow`: one bit a position, or 0. `tail`: how far, in standard errors of the 1-bit
+ * estimate (stageBits), a row's true distance may lie below it. Returns the number of hits; they are at scratchHitsAt,
+ * ascending.
  */
 export function scan(
   block: usize,
@@ -116,121 +118,88 @@ export function scan(
   to: u32,
   k: i32,
   distanceMax: f64,
-  stage: i32,
+  wanted: i32,
   tail: f64,
 ): i32 {
   vectors = block + load<u32>(block, blockVectorsAt)
   inverseNorms = block + load<u32>(block, blockInverseNormsAt)
   ranks = atomic.load<u32>(block, blockRankedAt) != 0 ? block + load<u32>(block, blockRanksAt) : 0
-  normMax = load<f64>(block, blockNormMaxAt)
   allowed = allow
   query = scratch + scratchQueryAt
   integers = scratch + scratchIntegersAt
   table = scratch + scratchTableAt
   lanes = scratch + scratchLanesAt
+  candidates = scratch + scratchCandidatesAt
+  looked = 0
+  const clustered = load<u32>(block, blockClustersAt) != 0
+  order = clustered ? block + load<u32>(block, blockOrderAt) : 0
   beginHits(scratch, k, distanceMax)
-  prepareDirect()
+  const normMax = load<f64>(block, blockNormMaxAt)
+  prepareDirect(normMax)
   const centredMax = load<f64>(block, blockCentredMaxAt)
+  // Codes are exact zeros where rows equal their centroid.
+  const scale = clustered ? max<f64>(centredMax, centroidNormMax) : centredMax
   const withCodes =
     hasCodes &&
     load<u32>(block, blockQuantizedAt) != 0 &&
     framedNormHigh < 1e15 &&
-    centredMax >= 1e-15 &&
-    centredMax <= 1e15 &&
+    scale >= 1e-15 &&
+    scale <= 1e15 &&
     <u32>k < (to - from) >> 2
   if (withCodes) {
-    prepareBytes(block, centredMax)
-    if (stage == stageBits) prepareBits(block, centredMax, tail)
+    byteCodes = block + load<u32>(block, blockBytesCodesAt)
+    squares = block + load<u32>(block, blockSquaresAt)
+    scales = block + load<u32>(block, blockScalesAt)
+    residuals = block + load<u32>(block, blockResidualsAt)
+    bits = block + load<u32>(block, blockBitsAt)
+    prepareBytes(normMax, centredMax, clustered)
+    if (wanted == stageBits) prepareBits(block, centredMax, tail)
   }
   followThreshold()
-  if (withCodes) scanCodes(scratch + scratchCandidatesAt, from, min<u32>(to, load<u32>(block, blockRowsAt)), stage)
-  else scanDirect(from, to)
+  stage = wanted
+  seen = 0
+  passed = 0
+  if (!withCodes) scanDirect(from, to)
+  else if (clustered) scanClusters(block, from, to)
+  else scanCodes(from, to)
   sortHits()
   return hitCount
 }
 
-function prepareDirect(): void {
-  const gamma = (<f64>(queryBytes >> 6) + 10) * unit * 1.01
-  if (queryMetric == metricL2) {
-    directScale = 1 / (1 - gamma)
-    directSlack = 1e-37
-  } else if (queryMetric == metricCosine) {
-    directScale = 1
-    directSlack = gamma + 10 * unit
-  } else {
-    const largest = queryNorm * normMax
-    directScale = 1
-    directSlack = largest < 1e37 ? (gamma + rounding64) * largest + 1e-36 : Infinity
+/** Visits clusters from the nearest on, as long as they may have rows within the threshold. */
+function scanClusters(block: usize, from: u32, to: u32): void {
+  beginClusters(block)
+  let first = -1
+  if (reach == Infinity) {
+    // The rows of one cluster make the threshold small enough to leave most others out.
+    first = nearestCluster()
+    if (first < 0) return
+    scanCluster(first, from, to)
   }
+  listVisits(reachLimit, first)
+  for (let next = nextVisit(reachLimit); next >= 0; next = nextVisit(reachLimit)) scanCluster(next, from, to)
 }
 
-function prepareBytes(block: usize, centredMax: f64): void {
-  byteCodes = block + load<u32>(block, blockBytesCodesAt)
-  squares = block + load<u32>(block, blockSquaresAt)
-  scales = block + load<u32>(block, blockScalesAt)
-  residuals = block + load<u32>(block, blockResidualsAt)
-  const length = sqrt<f64>(integerSquare)
-  if (queryMetric == metricDot) {
-    byteGround = 0
-    byteStep = <f32>(integerStep * 0.5)
-    byteWeight = roundUp(queryNorm)
-    byteSlack = (integerError + 8 * unit * length) * centredMax
-    // The centre is no longer than a row and its residual together.
-    productRounding = rounding64 * queryNorm * (normMax + centredMax)
-  } else {
-    byteGround = roundDown(integerSquare - 8 * unit * (length + centredMax) * (length + centredMax))
-    byteStep = <f32>integerStep
-  }
+function scanCluster(cluster: u32, from: u32, to: u32): void {
+  enter(cluster)
+  followCluster(stage == stageBits)
+  chooseWindow(reach, from, to)
+  scanCodes(windowFrom, windowTo)
 }
 
-function prepareBits(block: usize, centredMax: f64, tail: f64): void {
-  bits = block + load<u32>(block, blockBitsAt)
-  const spreadMax = load<f64>(block, blockSpreadMaxAt)
-  const factorError = load<f64>(block, blockFactorErrorMaxAt)
-  // All terms are those of a squared distance; a product is half of its cross term.
-  const share: f64 = queryMetric == metricDot ? 0.5 : 1
-  const slack = framedNormHigh * (40 * unit * spreadMax + 2 * factorError)
-  const ground =
-    queryMetric == metricDot
-      ? 0
-      : framedNormLow * framedNormLow - 8 * unit * (framedNormHigh + centredMax) * (framedNormHigh + centredMax)
-  bitGround = roundDown(ground - share * slack)
-  bitStep = <f32>(share * tableStep)
-  bitBias = <f32>(share * (tableBias + tableError))
-  bitError = roundUp(share * tail * framedNormHigh)
-}
-
-/** Moves the limits to the current threshold. Each is rounded up: only rows strictly beyond it are left out. */
-function followThreshold(): void {
-  if (queryMetric == metricDot) {
-    const product = threshold + centerProduct + productRounding
-    directLimit = threshold + directSlack
-    byteLimit = roundUp(product + byteSlack)
-    bitLimit = roundUp(product)
-    return
-  }
-  let square = threshold * (1 + rounding64)
-  directLimit = (square + directSlack) * directScale
-  if (queryMetric == metricCosine) {
-    // 1 - cos is half the squared distance of the unit vectors.
-    directLimit = threshold + rounding64 + directSlack
-    square = 2 * (threshold + rounding64)
-  }
-  byteLimit = roundUp(sqrt<f64>(square) + integerError)
-  bitLimit = roundUp(square)
-}
-
-/** Rows of [row, min(row + 32, to)) that may be returned, one bit each. */
+/** Positions of [from, to) that may be returned, one bit each, of the 32 from `start`, a multiple of 32, on. */
 // @ts-ignore: decorator
 @inline
-function allowedRows(row: u32, to: u32): u32 {
-  const word = allowed != 0 ? load<u32>(allowed + ((<usize>row >> 5) << 2)) : 0xffffffff
-  return to - row >= 32 ? word : word & ((1 << (to - row)) - 1)
+function allowedRows(start: u32, from: u32, to: u32): u32 {
+  let word: u32 = allowed != 0 ? load<u32>(allowed + ((<usize>start >> 5) << 2)) : 0xffffffff
+  if (start < from) word &= 0xffffffff << (from - start)
+  return to - start >= 32 ? word : word & ((1 << (to - start)) - 1)
 }
 
 function scanDirect(from: u32, to: u32): void {
+  looked = to - from
   for (let row = from; row < to; row += 32) {
-    let word = allowedRows(row, to)
+    let word = allowedRows(row, from, to)
     while (word != 0) {
       decide(row + ctz(word))
       word &= word - 1
@@ -238,14 +207,16 @@ function scanDirect(from: u32, to: u32): void {
   }
 }
 
-function scanCodes(candidates: usize, from: u32, to: u32, wanted: i32): void {
-  let stage = wanted
+function scanCodes(from: u32, to: u32): void {
   let end = from
   for (let start = from; start < to; start = end) {
-    end = min<u32>(to, start + (start == from ? firstChunkRows : <u32>chunkRows))
-    const found = stage == stageBits ? scanBits(candidates, start, end) : scanBytes(candidates, start, end)
+    const isOpen = !hitsFull() && threshold == Infinity
+    end = min<u32>(to, start + (isOpen ? firstChunkRows : <u32>chunkRows))
+    looked += end - start
+    const withBits = stage == stageBits
+    const found = withBits ? scanBits(start, end) : scanBytes(start, end)
     let count = found
-    if (!hitsFull() && threshold == Infinity) {
+    if (isOpen) {
       // Nearest first, so that the threshold soon says something about the others.
       heapify(candidates, count)
       while (count > 0 && !hitsFull()) {
@@ -254,21 +225,24 @@ function scanCodes(candidates: usize, from: u32, to: u32, wanted: i32): void {
       }
     }
     for (let i = 0; i < count; i++) {
-      const row = rowOf(candidates, i)
+      const position = rowOf(candidates, i)
       let estimate = estimateOf(candidates, i)
-      if (stage == stageBits) {
+      if (withBits) {
         if (estimate > bitLimit) continue
-        estimate = byteEstimate(row)
+        estimate = byteEstimate(position)
       }
-      if (!isBeyondBytes(row, estimate)) decide(row)
+      if (!isBeyondBytes(position, estimate)) decide(position)
     }
+    if (!withBits || isOpen) continue
     // Where 1-bit codes rule out little, reading the longer ones at once is cheaper, and the bound is firm.
-    if (stage == stageBits && start != from && <u32>found * 4 > end - start) stage = stageExact
+    seen += end - start
+    passed += found
+    if (seen >= seenMin && passed * 4 > seen) stage = stageExact
   }
 }
 
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
-function scanBits(candidates: usize, from: u32, to: u32): i32 {
+function scanBits(from: u32, to: u32): i32 {
   const bytes = queryBytes
   const lowNibbles = i8x16.splat(0x0f)
   const step = f32x4.splat(bitStep)
@@ -277,10 +251,11 @@ function scanBits(candidates: usize, from: u32, to: u32): i32 {
   const error = f32x4.splat(bitError)
   const limit = f32x4.splat(bitLimit)
   const groupBytes = bytes + 3 * groupRows * 4
-  let group = bits + <usize>(from / groupRows) * groupBytes
+  const first = from & ~31
+  let group = bits + <usize>(first / groupRows) * groupBytes
   let count = 0
-  for (let row = from; row < to; row += 32, group += groupBytes) {
-    let word = allowedRows(row, to)
+  for (let row = first; row < to; row += 32, group += groupBytes) {
+    let word = allowedRows(row, from, to)
     if (popcnt(word) <= 4) {
       // Cheaper to look at these rows alone.
       while (word != 0) {
@@ -371,7 +346,7 @@ function bitBound(sums: v128, factors: usize, step: v128, bias: v128, ground: v1
 }
 
 /** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit. */
-function scanBytes(candidates: usize, from: u32, to: u32): i32 {
+function scanBytes(from: u32, to: u32): i32 {
   const padded = queryBytes >> 2
   const isDot = queryMetric == metricDot
   const step = f32x4.splat(byteStep)
@@ -379,8 +354,8 @@ function scanBytes(candidates: usize, from: u32, to: u32): i32 {
   const limit = f32x4.splat(byteLimit)
   const weight = f32x4.splat(byteWeight)
   let count = 0
-  for (let start = from; start < to; start += 32) {
-    let word = allowedRows(start, to)
+  for (let start = from & ~31; start < to; start += 32) {
+    let word = allowedRows(start, from, to)
     if (popcnt(word) <= 12) {
       while (word != 0) {
         const row = start + ctz(word)
@@ -463,7 +438,8 @@ function isBeyondBytes(row: u32, estimate: f32): bool {
 }
 
 /** Computes a row's distance, in float64 unless float32 already puts it beyond the limit, and offers it. */
-function decide(row: u32): void {
+function decide(position: u32): void {
+  const row = order != 0 ? load<u32>(order + (<usize>position << 2)) : position
   const vector = vectors + <usize>row * queryBytes
   if (directLimit < Infinity && isBeyondDirect(row, vector)) return
   if (offer(exactDistance(vector), ranks != 0 ? load<u32>(ranks + (<usize>row << 2)) : row, row)) followThreshold()

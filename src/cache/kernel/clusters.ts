@@ -1,0 +1,231 @@
+/** Which clusters a query looks at, in what order, and which of their rows (docs/rounding.md, "Clusters"). */
+import { heapify, popSmallest, putCandidate, rowOf } from './candidates'
+import {
+  blockRadiiAt,
+  blockReachesAt,
+  blockSlacksAt,
+  blockStartsAt,
+  codebookCentroidsAt,
+  codebookNormMaxAt,
+  codebookNormsAt,
+  codebookVectorsAt,
+  metricDot,
+  scratchDistancesAt,
+  scratchFloorsAt,
+  scratchRotatedAt,
+  scratchVisitsAt,
+} from './layout'
+import { roundUp, unit } from './lanes'
+import { sumsF32 } from './products'
+import { framedError, framedNormHigh, integerError, integerSquare, queryBytes, queryMetric } from './query'
+
+/* The codebook. */
+let count: u32 = 0
+let distances: usize = 0
+let floors: usize = 0
+let norms: usize = 0
+/** Largest norm of a centroid. */
+export let centroidNormMax: f64 = 0
+/** Error of a centroid's distance: relative, and in all. */
+let relative: f64 = 0
+let absolute: f64 = 0
+
+/* The block. */
+let starts: usize = 0
+let reaches: usize = 0
+let slacks: usize = 0
+let radii: usize = 0
+let visits: usize = 0
+let visitsLeft: i32 = 0
+/** How much a row's distance from the centroid can take from its distance from the query. */
+let weight: f32 = 0
+
+/* The cluster that `enter` was last called for. */
+/** f64 bounds of the distance from query to centroid; for dot, of minus their product (only `nearest`). */
+export let nearest: f64 = 0
+export let farthest: f64 = 0
+/** l2, cosine: lower bound of the distance between centroid and rounded query. */
+export let nearestCode: f64 = 0
+/** Norm of the centroid, and the largest of a row's code. */
+export let centroidNorm: f64 = 0
+export let codeNormMax: f64 = 0
+let cluster: u32 = 0
+
+/**
+ * Distances between the query and every centroid: of the query that the integers at scratchIntegersAt stand for, except
+ * that dot uses the query itself. Either is at scratchRotatedAt.
+ */
+export function measureCentroids(scratch: usize, codebook: usize): void {
+  const query = scratch + scratchRotatedAt
+  const bytes = queryBytes
+  const isDot = queryMetric == metricDot
+  count = load<u32>(codebook, codebookCentroidsAt)
+  distances = scratch + scratchDistancesAt
+  floors = scratch + scratchFloorsAt
+  visits = scratch + scratchVisitsAt
+  norms = codebook + load<u32>(codebook, codebookNormsAt)
+  centroidNormMax = load<f64>(codebook, codebookNormMaxAt)
+  const gamma = (<f64>(bytes >> 4) + 10) * unit * 1.01
+  if (isDot) {
+    relative = 0
+    absolute = (gamma + 16 * unit) * framedNormHigh + framedError
+    weight = roundUp(framedNormHigh)
+  } else {
+    relative = gamma / 2 + 4 * unit
+    absolute = 2 * unit * sqrt<f64>(integerSquare) + 1e-20
+    weight = roundUp(1)
+  }
+  const shrink = f32x4.splat(<f32>(1 - relative - 8 * unit))
+  const shift = f32x4.splat(roundUp(absolute + integerError))
+  const perNorm = f32x4.splat(roundUp(absolute))
+  let vector = codebook + load<u32>(codebook, codebookVectorsAt)
+  for (let at: usize = 0; at < <usize>count << 2; at += 16) {
+    const second = vector + bytes
+    const third = second + bytes
+    const fourth = third + bytes
+    let s0 = f32x4.splat(0)
+    let s1 = s0
+    let s2 = s0
+    let s3 = s0
+    if (isDot) {
+      for (let i: usize = 0; i < bytes; i += 16) {
+        const q = v128.load(query + i)
+        s0 = f32x4.add(s0, f32x4.mul(q, v128.load(vector + i)))
+        s1 = f32x4.add(s1, f32x4.mul(q, v128.load(second + i)))
+        s2 = f32x4.add(s2, f32x4.mul(q, v128.load(third + i)))
+        s3 = f32x4.add(s3, f32x4.mul(q, v128.load(fourth + i)))
+      }
+      const product = sumsF32(s0, s1, s2, s3)
+      v128.store(distances + at, product)
+      v128.store(floors + at, f32x4.sub(f32x4.neg(product), f32x4.mul(perNorm, v128.load(norms + at))))
+    } else {
+      for (let i: usize = 0; i < bytes; i += 16) {
+        const q = v128.load(query + i)
+        let d = f32x4.sub(q, v128.load(vector + i))
+        s0 = f32x4.add(s0, f32x4.mul(d, d))
+        d = f32x4.sub(q, v128.load(second + i))
+        s1 = f32x4.add(s1, f32x4.mul(d, d))
+        d = f32x4.sub(q, v128.load(third + i))
+        s2 = f32x4.add(s2, f32x4.mul(d, d))
+        d = f32x4.sub(q, v128.load(fourth + i))
+        s3 = f32x4.add(s3, f32x4.mul(d, d))
+      }
+      const distance = f32x4.sqrt(sumsF32(s0, s1, s2, s3))
+      v128.store(distances + at, distance)
+      v128.store(floors + at, f32x4.sub(f32x4.mul(distance, shrink), shift))
+    }
+    vector = fourth + bytes
+  }
+}
+
+/** The block's clusters are those of the codebook that `prepare` was given. */
+export function beginClusters(block: usize): void {
+  starts = block + load<u32>(block, blockStartsAt)
+  reaches = block + load<u32>(block, blockReachesAt)
+  slacks = block + load<u32>(block, blockSlacksAt)
+  radii = block + load<u32>(block, blockRadiiAt)
+}
+
+/** The nearest cluster that has rows; -1 when none has. */
+export function nearestCluster(): i32 {
+  let best = -1
+  let least: f32 = f32.POSITIVE_INFINITY
+  for (let index: u32 = 0; index < count; index++) {
+    const at = <usize>index << 2
+    const key = visitKey(at)
+    if ((key < least || best < 0) && load<u32>(starts + at) < load<u32>(starts + at, 4)) {
+      least = key
+      best = index
+    }
+  }
+  return best
+}
+
+/** Clusters near the query first: they make the threshold small. */
+// @ts-ignore: decorator
+@inline
+function visitKey(at: usize): f32 {
+  return queryMetric == metricDot
+    ? load<f32>(floors + at) - weight * load<f32>(reaches + at)
+    : load<f32>(distances + at)
+}
+
+/** Lists the clusters, other than `visited`, that may have rows within `limit`. */
+export function listVisits(limit: f32, visited: i32): void {
+  const limits = f32x4.splat(limit)
+  const weights = f32x4.splat(weight)
+  visitsLeft = 0
+  for (let index: u32 = 0; index < count; index += 4) {
+    const at = <usize>index << 2
+    const least = f32x4.sub(v128.load(floors + at), f32x4.mul(weights, v128.load(reaches + at)))
+    let near = i32x4.bitmask(f32x4.gt(least, limits)) ^ 15
+    while (near != 0) {
+      const other = index + ctz(near)
+      near &= near - 1
+      if (<i32>other != visited) putCandidate(visits, visitsLeft++, visitKey(<usize>other << 2), other)
+    }
+  }
+  heapify(visits, visitsLeft)
+}
+
+/** The next listed cluster that may still have rows within `limit`, or -1. */
+export function nextVisit(limit: f32): i32 {
+  while (visitsLeft > 0) {
+    popSmallest(visits, visitsLeft--)
+    const next = rowOf(visits, visitsLeft)
+    const at = <usize>next << 2
+    if (!(load<f32>(floors + at) - weight * load<f32>(reaches + at) > limit)) return next
+  }
+  return -1
+}
+
+/** Reads what the bounds need to know of a cluster. */
+export function enter(index: u32): void {
+  const at = <usize>index << 2
+  cluster = index
+  centroidNorm = <f64>load<f32>(norms + at)
+  // A code errs by half a step in each coordinate, and a step is at most 2 / 254 of its vector.
+  codeNormMax = <f64>load<f32>(reaches + at) * (1 + sqrt<f64>(<f64>(queryBytes >> 2)) / 250)
+  if (queryMetric == metricDot) {
+    nearest = <f64>load<f32>(floors + at)
+    return
+  }
+  const distance = <f64>load<f32>(distances + at)
+  const error = distance * relative + absolute
+  nearestCode = max<f64>(0, distance - error)
+  nearest = max<f64>(0, nearestCode - integerError)
+  farthest = distance + error + integerError
+}
+
+export let windowFrom: u32 = 0
+export let windowTo: u32 = 0
+
+/** Positions of the entered cluster's rows, within [from, to), whose radius allows a distance (for dot, minus a product) of `reach`. */
+export function chooseWindow(reach: f64, from: u32, to: u32): void {
+  const at = <usize>cluster << 2
+  windowFrom = max<u32>(from, load<u32>(starts + at))
+  windowTo = min<u32>(to, load<u32>(starts + at, 4))
+  if (windowFrom >= windowTo || reach == Infinity) return
+  const slack = <f64>load<f32>(slacks + at)
+  let least = nearest - reach - slack
+  let most = farthest + reach + slack
+  if (queryMetric == metricDot) {
+    least = (nearest - reach) / framedNormHigh - slack
+    most = Infinity
+  }
+  windowFrom = firstBeyond(least, false)
+  windowTo = firstBeyond(most, true)
+}
+
+/** First position of the window whose radius is at least `bound`, or (strictly) above it. */
+function firstBeyond(bound: f64, strictly: bool): u32 {
+  let low = windowFrom
+  let high = windowTo
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const radius = <f64>load<f32>(radii + (<usize>middle << 2))
+    if (strictly ? radius > bound : !(radius < bound)) high = middle
+    else low = middle + 1
+  }
+  return low
+}
