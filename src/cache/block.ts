@@ -9,6 +9,7 @@ import {
   blockBytesCodesAt,
   blockClustersAt,
   blockDimensionAt,
+  blockDirectionsAt,
   blockEncodedAt,
   blockFormat,
   blockFormatAt,
@@ -20,6 +21,11 @@ import {
   blockNormMaxAt,
   blockOrderAt,
   blockPaddedAt,
+  blockPrefixErrorsAt,
+  blockPrefixesAt,
+  blockPrefixRestsAt,
+  blockPrefixScalesAt,
+  blockPrefixSquaresAt,
   blockQuantizedAt,
   blockRadiiAt,
   blockRankedAt,
@@ -34,6 +40,7 @@ import {
   blockVectorsAt,
   clustersMax,
   dimensionMax,
+  directionsMax,
   groupRows,
 } from './kernel/layout.js'
 
@@ -45,6 +52,8 @@ export interface BlockShape {
   readonly quantized: boolean
   /** Number of the codebook's centroids, when its rows are to be sorted by them; else 0. */
   readonly clusters: number
+  /** Number of the codebook's principal directions, when rows are to be coded along them; else 0. */
+  readonly directions: number
 }
 
 /** From about this many rows on, codes pay for the query's rotation and tables. */
@@ -80,6 +89,13 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
     place(blockRadiiAt, rows * 4)
     place(blockOrderAt, rows * 4)
   }
+  if (shape.directions > 0) {
+    place(blockPrefixesAt, rows * shape.directions)
+    place(blockPrefixSquaresAt, rows * 4)
+    place(blockPrefixScalesAt, rows * 4)
+    place(blockPrefixErrorsAt, rows * 4)
+    place(blockPrefixRestsAt, rows * 4)
+  }
   return { offsets, bytes: end }
 }
 
@@ -88,7 +104,7 @@ export const blockBytes = (shape: BlockShape): number => blockLayout(shape).byte
 
 /** Takes the allocation over (the block's owner frees it) and lays out an empty block of zero vectors in it. */
 export function createBlock(allocation: Allocation, shape: BlockShape): Block {
-  assert(shape.clusters === 0 || shape.quantized, 'clusters order codes')
+  assert(shape.quantized || (shape.clusters === 0 && shape.directions === 0), 'clusters and directions are of codes')
   const layout = blockLayout(shape)
   assert(allocation.bytes === layout.bytes, 'a block fills its allocation')
   allocation.u8().fill(0)
@@ -101,6 +117,7 @@ export function createBlock(allocation: Allocation, shape: BlockShape): Block {
   header[blockMetricAt / 4] = metricNumber(shape.metric)
   header[blockQuantizedAt / 4] = shape.quantized ? 1 : 0
   header[blockClustersAt / 4] = shape.clusters
+  header[blockDirectionsAt / 4] = shape.directions
   header[blockBytesAt / 4] = layout.bytes
   for (const [field, offset] of layout.offsets) header[field / 4] = offset
   return new Block(allocation, shape)
@@ -127,7 +144,10 @@ export function openBlock(allocation: Allocation): Block {
     refuse('padded dimension', padDimension(dimension), field(blockPaddedAt))
   const clusters = field(blockClustersAt)
   if (clusters > clustersMax) refuse('clusters', `0 to ${clustersMax}`, clusters)
-  const shape = { rows: field(blockRowsAt), dimension, metric, quantized: field(blockQuantizedAt) === 1, clusters }
+  const directions = field(blockDirectionsAt)
+  if (directions > directionsMax) refuse('directions', `0 to ${directionsMax}`, directions)
+  const quantized = field(blockQuantizedAt) === 1
+  const shape = { rows: field(blockRowsAt), dimension, metric, quantized, clusters, directions }
   const layout = blockLayout(shape)
   if (allocation.bytes !== layout.bytes || field(blockBytesAt) !== layout.bytes)
     refuse('bytes', layout.bytes, `${field(blockBytesAt)} in ${allocation.bytes}`)
@@ -236,6 +256,7 @@ export interface BlockSummary {
   readonly metric: number
   readonly quantized: boolean
   readonly clusters: number
+  readonly directions: number
   readonly ranked: boolean
 }
 
@@ -250,6 +271,7 @@ export function summarizeBlock(memory: WebAssembly.Memory, offset: number): Bloc
     metric: header[blockMetricAt / 4]!,
     quantized: header[blockQuantizedAt / 4] === 1,
     clusters: header[blockClustersAt / 4]!,
+    directions: header[blockDirectionsAt / 4]!,
     ranked: Atomics.load(header, blockRankedAt / 4) === 1,
   }
 }

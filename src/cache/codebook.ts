@@ -4,20 +4,25 @@ import { seededRandom } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { type Metric, metrics } from '../core/metric.js'
 import type { Allocation, ArenaPool } from './arena.js'
+import type { Basis } from './basis.js'
 import type { Centroids } from './centroids.js'
 import type { ArenaHandle } from './executor.js'
 import {
   clustersMax,
+  codebookBasisAt,
   codebookCenterAt,
   codebookCentroidsAt,
+  codebookDirectionsAt,
   codebookHadamardAt,
   codebookMetricAt,
   codebookNormMaxAt,
   codebookNormsAt,
   codebookPaddedAt,
   codebookRoundsAt,
+  codebookSkewAt,
   codebookTableAt,
   codebookVectorsAt,
+  directionsMax,
 } from './kernel/layout.js'
 
 /** Rows are padded with zeros to whole 16-lane steps of the kernel. */
@@ -40,6 +45,8 @@ export interface Codebook {
   readonly center: Float32Array
   /** What rows are sorted by, or null: then they are coded relative to the centre alone. */
   readonly centroids: Centroids | null
+  /** Directions (a multiple of 16) along which rows have short codes, or null. */
+  readonly basis: Basis | null
 }
 
 /**
@@ -67,18 +74,19 @@ export function trainCodebook(options: {
     for (let i = 0; i < dimension; i++) sums[i]! += vector[i]! * scale
   }
   const center = Float32Array.from(sums, (sum) => sum / Math.max(rows, 1))
-  return createCodebook({ dimension, metric, seed, center, centroids: null })
+  return createCodebook({ dimension, metric, seed, center, centroids: null, basis: null })
 }
 
-/** The same rotation and centre, with centroids trained under them. Takes `centroids`. */
-export function clusterCodebook(codebook: Codebook, centroids: Centroids): Codebook {
+/** The same rotation and centre, with what was trained under them. Takes `centroids` and `basis`. */
+export function refineCodebook(codebook: Codebook, centroids: Centroids, basis: Basis | null): Codebook {
   assert(
     centroids.count % 4 === 0 && centroids.count <= clustersMax,
     'centroids come in fours and fit the scratch area',
   )
   assert(centroids.dimension === codebook.dimension, 'centroids are of the same space')
   const { dimension, metric, seed, center } = codebook
-  return createCodebook({ dimension, metric, seed, center, centroids })
+  assert(basis === null || (basis.count % 16 === 0 && basis.count <= directionsMax), 'directions come in sixteens')
+  return createCodebook({ dimension, metric, seed, center, centroids, basis })
 }
 
 const bytesOf = (array: ArrayBufferView): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
@@ -102,7 +110,7 @@ const codebookFormat = 2
 
 /** Text that `parseCodebook` reads back to an equal codebook. */
 export function formatCodebook(codebook: Codebook): string {
-  const { version, dimension, metric, seed, center, centroids } = codebook
+  const { version, dimension, metric, seed, center, centroids, basis } = codebook
   const text = (array: ArrayBufferView): string => Buffer.from(bytesOf(array)).toString('base64')
   return JSON.stringify({
     format: codebookFormat,
@@ -120,6 +128,10 @@ export function formatCodebook(codebook: Codebook): string {
             table: text(centroids.table),
             rotated: text(centroids.rotated),
           },
+    basis:
+      basis === null
+        ? null
+        : { count: basis.count, skew: basis.skew, vectors: text(basis.vectors), captured: text(basis.captured) },
   })
 }
 
@@ -140,7 +152,8 @@ export function parseCodebook(text: string): Codebook {
   if (bytes.byteLength !== dimension * 4)
     throw corruptCodebook(`centre: expected ${dimension * 4} bytes, got ${bytes.byteLength}`)
   const centroids = fields.centroids === null ? null : parseCentroids(fields.centroids, dimension)
-  const codebook = createCodebook({ dimension, metric, seed, center: new Float32Array(bytes.buffer), centroids })
+  const basis = fields.basis === null ? null : parseBasis(fields.basis, dimension)
+  const codebook = createCodebook({ dimension, metric, seed, center: new Float32Array(bytes.buffer), centroids, basis })
   if (codebook.version !== version)
     throw corruptCodebook(`expected version ${String(version)}, its content gives ${codebook.version}`)
   return codebook
@@ -169,6 +182,30 @@ function parseCentroids(value: unknown, dimension: number): Centroids {
   }
 }
 
+function parseBasis(value: unknown, dimension: number): Basis {
+  if (typeof value !== 'object' || value === null) throw corruptCodebook('basis: expected an object or null')
+  const { count, skew, vectors, captured }: Readonly<Record<string, unknown>> = { ...value }
+  if (
+    typeof count !== 'number' ||
+    typeof skew !== 'number' ||
+    typeof vectors !== 'string' ||
+    typeof captured !== 'string'
+  )
+    throw corruptCodebook('basis: a field is missing')
+  const padded = padDimension(dimension)
+  const bytes = Uint8Array.from(Buffer.from(vectors, 'base64'))
+  const shares = Uint8Array.from(Buffer.from(captured, 'base64'))
+  if (bytes.byteLength !== count * padded * 4 || shares.byteLength !== count * 8)
+    throw corruptCodebook(`basis: expected ${count} directions, got ${bytes.byteLength} bytes`)
+  return {
+    count,
+    padded,
+    skew,
+    vectors: new Float32Array(bytes.buffer),
+    captured: new Float64Array(shares.buffer),
+  }
+}
+
 function parseFields(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text)
@@ -193,6 +230,7 @@ interface CodebookLayout {
   readonly vectors: number
   readonly norms: number
   readonly table: number
+  readonly basis: number
   readonly bytes: number
 }
 
@@ -203,7 +241,8 @@ function codebookLayout(codebook: Codebook): CodebookLayout {
   const count = codebook.centroids?.count ?? 0
   const norms = align(vectors + count * padded * 4)
   const table = align(norms + count * 4)
-  return { vectors, norms, table, bytes: table + align(codebook.centroids?.table.byteLength ?? 0) }
+  const basis = align(table + (codebook.centroids?.table.byteLength ?? 0))
+  return { vectors, norms, table, basis, bytes: basis + align((codebook.basis?.count ?? 0) * padded * 4) }
 }
 
 /** The copies of one codebook in arenas: at most one an arena, each counted in the budget. */
@@ -261,6 +300,12 @@ function writeCodebook(codebook: Codebook, allocation: Allocation): void {
   const signs = words.subarray(codebookCenterAt / 4 + padded)
   for (let i = 0; i < rounds * padded; i++) signs[i] = random() < 0.5 ? 0x80000000 : 0
   if (codebook.centroids !== null) writeCentroids(codebook.centroids, padded, allocation, layout)
+  if (codebook.basis !== null) {
+    words[codebookDirectionsAt / 4] = codebook.basis.count
+    words[codebookBasisAt / 4] = layout.basis
+    allocation.f32().set(codebook.basis.vectors, layout.basis / 4)
+    new Float64Array(allocation.arena.memory.buffer, allocation.offset + codebookSkewAt, 1)[0] = codebook.basis.skew
+  }
 }
 
 function writeCentroids(centroids: Centroids, padded: number, allocation: Allocation, layout: CodebookLayout): void {
@@ -279,7 +324,7 @@ function writeCentroids(centroids: Centroids, padded: number, allocation: Alloca
   allocation.f32().set(norms, layout.norms / 4)
   new Float64Array(allocation.arena.memory.buffer, allocation.offset + codebookNormMaxAt, 1)[0] = norms.reduce(
     // NaN stays: such centroids are not used.
-    (largest, norm) => (norm <= largest ? largest : norm),
+    (largest, norm) => Math.max(largest, norm),
     0,
   )
 }

@@ -8,7 +8,6 @@ import {
   scratchHitsAt,
   scratchLanesAt,
   scratchQueryAt,
-  stageBits,
 } from './kernel/layout.js'
 import type { TrainingCall, TrainingKernel } from './training-call.js'
 
@@ -17,7 +16,7 @@ interface Kernel extends TrainingKernel {
   place(block: number, codebook: number, scratch: number, from: number, to: number): void
   arrange(block: number, codebook: number): void
   encode(block: number, codebook: number, scratch: number, from: number, to: number): void
-  prepare(scratch: number, codebook: number, metric: number, padded: number, tables: number): void
+  prepare(scratch: number, codebook: number, metric: number, padded: number, stage: number): void
   scan(
     block: number,
     scratch: number,
@@ -129,7 +128,7 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
   const query = new Float32Array(memory.buffer, scratch + scratchQueryAt, padded)
   query.set(work.query)
   query.fill(0, work.query.length)
-  kernel.prepare(scratch, work.codebook, work.metric, padded, work.stage === stageBits ? 1 : 0)
+  kernel.prepare(scratch, work.codebook, work.metric, padded, work.stage)
   let hits = noHits
   let bytesRead = 0
   for (const range of work.ranges) {

@@ -2,10 +2,10 @@
 import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
-import { summarizeBlock } from './block.js'
+import { type BlockSummary, summarizeBlock } from './block.js'
 import { centroidCountOf, padDimension } from './codebook.js'
 import type { ScanJob } from './executor.js'
-import { chunkRows, dimensionMax, kMax, stageBits, stageExact } from './kernel/layout.js'
+import { chunkRows, dimensionMax, kMax, stageBits, stageExact, stagePrefix } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
 
 /** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
@@ -34,16 +34,16 @@ export function planScan(job: ScanJob): ScanPlan {
   const dimension = job.query.length
   assert(job.k >= 1 && job.k <= kMax, 'k fits the scratch area')
   assert(dimension >= 1 && dimension <= dimensionMax, 'the dimension fits the scratch area')
-  const stage =
-    job.contract.kind === 'exact' || dimension < bitsDimensionMin || dimension > bitsDimensionMax
-      ? stageExact
-      : stageBits
+  const summaries = job.blocks.map(({ block }) => summarizeBlock(memory, block))
+  const withBits = job.contract.kind !== 'exact' && dimension >= bitsDimensionMin && dimension <= bitsDimensionMax
+  const withPrefixes = summaries.some((summary) => summary.directions > 0)
+  const stage = withBits ? stageBits : withPrefixes ? stagePrefix : stageExact
   const ranges: PlannedRange[] = []
   let metric = 0
   let rows = 0
   let clustered = false
   for (const [index, { block, allow }] of job.blocks.entries()) {
-    const summary = summarizeBlock(memory, block)
+    const summary = summaries[index]!
     assert(summary.dimension === dimension, 'query and blocks have one dimension')
     assert(job.codebook !== 0 || !summary.quantized, 'blocks with codes come with their codebook')
     assert(
@@ -53,11 +53,7 @@ export function planScan(job: ScanJob): ScanPlan {
     metric = summary.metric
     if (summary.clusters > 0) clustered = true
     rows += summary.rows
-    const rowBytes = !summary.quantized
-      ? summary.paddedDimension * 4
-      : stage === stageExact
-        ? summary.paddedDimension + 12
-        : summary.paddedDimension / 8 + 12
+    const rowBytes = firstStageBytes(summary, stage)
     const to = summary.rows
     if (to > 0)
       ranges.push({ index, block, allow, from: 0, to, ranked: summary.ranked, rowBytes, bytes: to * rowBytes })
@@ -77,6 +73,13 @@ export function planScan(job: ScanJob): ScanPlan {
     bytes: ranges.reduce((sum, range) => sum + range.bytes, 0),
     clustered,
   }
+}
+
+/** Bytes of a row that a scan reads to rule it out. */
+function firstStageBytes(block: BlockSummary, stage: number): number {
+  if (!block.quantized) return block.paddedDimension * 4
+  if (stage === stageBits) return block.paddedDimension / 8 + 12
+  return stage === stagePrefix && block.directions > 0 ? block.directions + 16 : block.paddedDimension + 12
 }
 
 /** Cuts ranges down to `bytesMax`, as far as whole chunks of rows allow. */

@@ -68,7 +68,7 @@ export function sectionBytes(shape: {
 }): SectionBytes {
   const [ids, idOffsets] = shape.idSections
   const bytes = new Map<SectionName, number>()
-  bytes.set('block', blockBytes({ ...shape, quantized: shape.rows >= quantizedRowsMin, clusters: 0 }))
+  bytes.set('block', blockBytes({ ...shape, quantized: shape.rows >= quantizedRowsMin, clusters: 0, directions: 0 }))
   bytes.set('ids', ids!)
   if (idOffsets !== undefined) bytes.set('idOffsets', idOffsets)
   bytes.set('ordinals', shape.rows * 4)
@@ -138,6 +138,7 @@ export const startBlock = (space: SegmentSpace, dimension: number, metric: Metri
     metric,
     quantized: space.rows >= quantizedRowsMin,
     clusters: 0,
+    directions: 0,
   })
 
 /** Opens a space whose sections hold their content. Throws LG_CORRUPT. */

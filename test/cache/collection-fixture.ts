@@ -1,8 +1,9 @@
 /** Vectors in an arena, as the cache would hold them, and the reference answer in plain float64. */
 import type { ArenaPool } from '../../src/cache/arena.js'
+import { basisRoomBytes, trainBasis } from '../../src/cache/basis.js'
 import { type Block, blockBytes, createBlock } from '../../src/cache/block.js'
-import { type Centroids, centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
-import { type Codebook, CodebookCopies, clusterCodebook, trainCodebook } from '../../src/cache/codebook.js'
+import { centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
+import { type Codebook, CodebookCopies, refineCodebook, trainCodebook } from '../../src/cache/codebook.js'
 import type { KernelExecutor, ScanBlock, ScanJob } from '../../src/cache/executor.js'
 import { frameSample, sampleBytes, TrainingSample } from '../../src/cache/training.js'
 import { seededRandom } from '../../src/core/clock.js'
@@ -29,6 +30,8 @@ export async function storeCollection(
     readonly seed?: number
     /** Centroids to train, a multiple of 4. Default: none. */
     readonly clusters?: number
+    /** Principal directions to train beside the centroids, a multiple of 16. Default: none. */
+    readonly directions?: number
   },
 ): Promise<StoredCollection> {
   const { vectors, dimension, metric, quantized, blockRows } = options
@@ -37,12 +40,12 @@ export async function storeCollection(
   const sample = vectors.subarray(0, Math.min(rows, 2000) * dimension)
   const seed = options.seed ?? 11
   const flat = trainCodebook({ dimension, metric, seed, sample })
-  const codebooks =
-    clusters === 0 ? flat : clusterCodebook(flat, await drawCentroids(executor, pool, flat, { sample, clusters }))
-  const copies = new CodebookCopies(pool, codebooks)
+  const directions = clusters === 0 ? 0 : (options.directions ?? 0)
+  const refined = clusters === 0 ? flat : await refine(executor, pool, flat, { sample, clusters, directions })
+  const copies = new CodebookCopies(pool, refined)
   const blocks: { block: Block; firstRow: number }[] = []
   for (let firstRow = 0; firstRow === 0 || firstRow < rows; firstRow += blockRows) {
-    const shape = { rows: Math.min(blockRows, rows - firstRow), dimension, metric, quantized, clusters }
+    const shape = { rows: Math.min(blockRows, rows - firstRow), dimension, metric, quantized, clusters, directions }
     const allocation = pool.allocate(blockBytes(shape), blocks[0]?.block.allocation.arena)
     if (allocation === null) throw new Error('the test asks for more than its budget')
     const block = createBlock(allocation, shape)
@@ -63,34 +66,32 @@ export async function storeCollection(
   }
 }
 
-/** Centroids trained on the sample, in random order. */
-async function drawCentroids(
+/** Adds what the sample, in random order, trains. */
+async function refine(
   executor: KernelExecutor,
   pool: ArenaPool,
   codebook: Codebook,
-  options: { readonly sample: Float32Array; readonly clusters: number },
-): Promise<Centroids> {
-  const { dimension } = codebook
-  const count = options.sample.length / dimension
-  const random = seededRandom(codebook.seed)
-  const shape = { rows: count, dimension }
-  const bytes = sampleBytes(shape) + centroidRoomBytes(count, dimension, options.clusters)
-  const training = new TrainingSample(pool.allocate(bytes)!, shape)
-  const order = Array.from({ length: count }, (_, row) => ({ row, key: random() })).sort((a, b) => a.key - b.key)
+  options: { readonly sample: Float32Array; readonly clusters: number; readonly directions: number },
+): Promise<Codebook> {
+  const { dimension, seed } = codebook
+  const { sample, clusters, directions } = options
+  const rows = sample.length / dimension
+  const random = seededRandom(seed)
+  const shape = { rows, dimension }
+  const room = Math.max(centroidRoomBytes(rows, dimension, clusters), basisRoomBytes(rows, dimension, directions))
+  const training = new TrainingSample(pool.allocate(sampleBytes(shape) + room)!, shape)
+  const order = Array.from({ length: rows }, (_, row) => ({ row, key: random() })).sort((a, b) => a.key - b.key)
   for (const [at, { row }] of order.entries())
-    training.writeRows(at, options.sample.subarray(row * dimension, (row + 1) * dimension))
+    training.writeRows(at, sample.subarray(row * dimension, (row + 1) * dimension))
   const copies = new CodebookCopies(pool, codebook)
   const placed = copies.place(training.arena)!
   const run = { executor, ...never }
   await frameSample(run, training, placed)
-  const centroids = await trainCentroids(run, training, {
-    codebook: placed,
-    count: options.clusters,
-    seed: codebook.seed,
-  })
+  const centroids = await trainCentroids(run, training, { codebook: placed, count: clusters, seed })
+  const basis = directions === 0 ? null : await trainBasis(run, training, { count: directions, seed })
   copies.release()
   training.allocation.free()
-  return centroids
+  return refineCodebook(codebook, centroids, basis)
 }
 
 export const allRows = (stored: StoredCollection): ScanBlock[] =>

@@ -3,6 +3,7 @@ import {
   blockBitsAt,
   blockBytesCodesAt,
   blockClustersAt,
+  blockDirectionsAt,
   blockInverseNormsAt,
   blockMetricAt,
   blockOrderAt,
@@ -22,6 +23,7 @@ import {
   scratchRotatedAt,
 } from './layout'
 import { high, low, maxF32, product64, roundDown, roundUp, scaleTo, subtract, sumF64, unit } from './lanes'
+import { encodePrefix } from './prefix'
 import { rotate, rotationError } from './rotation'
 
 /** Residuals below this get a code of zeros: their scale would leave float32's normal range. */
@@ -51,6 +53,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   const rotation = quantized ? rotationError(codebook) : 0
   const inverseNorms = block + load<u32>(block, blockInverseNormsAt)
   const order = load<u32>(block, blockClustersAt) != 0 ? block + load<u32>(block, blockOrderAt) : 0
+  const directions = load<u32>(block, blockDirectionsAt) != 0
   normMax = 0
   centredMax = 0
   spreadMax = 0
@@ -69,6 +72,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
     const rotated = scratch + scratchRotatedAt
     const inexact = center(rotated, vector, norm, metric, codebook + codebookCenterAt, bytes)
     let length = sqrt<f64>(product64(rotated, rotated, bytes))
+    if (directions) encodePrefix(block, codebook, scratch, position, length, inexact)
     rotate(rotated, codebook)
     // |exact rotated residual - what is in `rotated`|
     let error = inexact + unit * length * 1.001 + rotation * length + underflow

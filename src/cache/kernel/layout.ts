@@ -8,6 +8,8 @@ export const dimensionMax = 8192
 export const kMax = 10000
 /** Centroids of a codebook. */
 export const clustersMax = 4096
+/** Principal directions of a codebook. */
+export const directionsMax = 1024
 
 /** Rows interleaved in one group of 1-bit codes. */
 export const groupRows = 32
@@ -22,6 +24,8 @@ export const metricDot = 2
 /* Which bounds a scan may use. */
 export const stageExact = 0
 export const stageBits = 1
+/** Prefixes first, where a block has them; else as stageExact. */
+export const stagePrefix = 2
 
 /* ---- Block header: 256 bytes; offsets in it are relative to the block's start. ---- */
 export const blockMagic = 0x4b42474c
@@ -77,6 +81,14 @@ export const blockSlacksAt = 124
 export const blockRadiiAt = 128
 /** u32[rows], by position: the row. */
 export const blockOrderAt = 132
+/** Number of principal directions that rows have a prefix code along, a multiple of 16; or 0. */
+export const blockDirectionsAt = 136
+/** By position: i8[rows][directions], and f32[rows] each: square of the code, -2 * scale, error, norm of the rest. */
+export const blockPrefixesAt = 140
+export const blockPrefixSquaresAt = 144
+export const blockPrefixScalesAt = 148
+export const blockPrefixErrorsAt = 152
+export const blockPrefixRestsAt = 156
 
 /** What `encode` leaves in its scratch area: the four maxima over the rows it saw, in header order. */
 export const maximaBytes = 32
@@ -99,6 +111,12 @@ export const codebookNormsAt = 24
 export const codebookTableAt = 28
 /** f64: the largest of the norms. */
 export const codebookNormMaxAt = 32
+/** Number of principal directions, a multiple of 16; or 0. */
+export const codebookDirectionsAt = 40
+/** f32[directions][padded], not rotated. */
+export const codebookBasisAt = 44
+/** f64: at least the spectral norm of their Gram matrix minus the identity. */
+export const codebookSkewAt = 48
 /** f32[padded] follows the header, then u32[rounds][padded] sign bits (0 or 0x80000000). */
 export const codebookCenterAt = 64
 
@@ -125,8 +143,11 @@ export const scratchDistancesAt = 324096
 export const scratchFloorsAt = 340480
 /** (f32 key, u32 cluster)[clustersMax]: clusters still to be visited. */
 export const scratchVisitsAt = 356864
-/** scratchVisitsAt + 8 * clustersMax. */
-export const scratchBytes = 389632
+/** f32[directionsMax], and in 16-bit integers: the query along the principal directions. */
+export const scratchPrefixAt = 389632
+export const scratchPrefixIntegersAt = 393728
+/** scratchPrefixIntegersAt + 2 * directionsMax. */
+export const scratchBytes = 395776
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

@@ -3,6 +3,7 @@ import { centroidNorm, centroidNormMax, codeNormMax, farthest, nearest, nearestC
 import { threshold } from './hits'
 import { blockFactorErrorMaxAt, blockSpreadMaxAt, metricCosine, metricDot, metricL2 } from './layout'
 import { roundDown, roundUp, unit } from './lanes'
+import { prefixError } from './prefix'
 import {
   centerProduct,
   framedNormHigh,
@@ -38,6 +39,8 @@ let bitTail: f64 = 0
 let bitSpread: f64 = 0
 let bitFactorError: f64 = 0
 export let bitLimit: f32 = 0
+/** What `reach` and the query's rounding make of a prefix's distance. */
+export let prefixLimit: f32 = 0
 /** Distance from the query within which rows matter; for dot, minus their product with the query from the centre on. */
 export let reach: f64 = 0
 /** The same, rounded up. */
@@ -140,5 +143,6 @@ export function followThreshold(): void {
   reach = sqrt<f64>(square)
   reachLimit = roundUp(reach)
   byteLimit = roundUp(reach + integerError)
+  prefixLimit = roundUp(reach + prefixError)
   bitLimit = roundUp(square)
 }

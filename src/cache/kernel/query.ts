@@ -1,4 +1,5 @@
 /** What a scan needs to know of its query, computed once a call of `prepare` and used until the next. */
+import { madeError, madeSquare, madeStep, makeIntegers } from './integers'
 import { measureCentroids } from './clusters'
 import {
   codebookCenterAt,
@@ -10,8 +11,11 @@ import {
   scratchRotatedAt,
   scratchTableAt,
   scratchUnitAt,
+  stageBits,
+  stagePrefix,
 } from './layout'
-import { high, low, maxF32, product64, scaleTo, subtract, sumF32, sumF64, unit } from './lanes'
+import { product64, scaleTo, subtract, sumF32, unit } from './lanes'
+import { preparePrefix } from './prefix'
 import { rotate, rotationError } from './rotation'
 
 /** Table entries are 0 to 63: four of them fit a byte, so sums are widened once in four groups. */
@@ -46,10 +50,10 @@ export let tableBias: f64 = 0
 export let tableError: f64 = 0
 
 /**
- * Prepares the query at scratchQueryAt. `codebook` is 0 when no block of the scan has codes; `tables`: whether 1-bit
- * codes will be read.
+ * Prepares the query at scratchQueryAt. `codebook` is 0 when no block of the scan has codes; `stage`: of the
+ * scans to come.
  */
-export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u32, tables: bool): void {
+export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u32, stage: i32): void {
   const query = scratch + scratchQueryAt
   const bytes = <usize>padded << 2
   queryBytes = bytes
@@ -72,13 +76,19 @@ export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u3
     inexact = metric == metricCosine ? unit * 1.01 : 0
   }
   const length = sqrt<f64>(product64(rotated, rotated, bytes))
-  if (metric != metricDot) inexact += unit * length * 1.001
+  if (metric != metricDot) {
+    if (stage == stagePrefix) preparePrefix(scratch, codebook, length, inexact)
+    inexact += unit * length * 1.001
+  }
   rotate(rotated, codebook)
   framedNormHigh = (length + inexact) * (1 + 1e-9)
   framedNormLow = max<f64>(0, length * (1 - 1e-9) - inexact)
   framedError = inexact + rotationError(codebook) * length + 1e-30
-  prepareIntegers(scratch + scratchIntegersAt, rotated, bytes)
-  if (tables) prepareTable(scratch + scratchTableAt, rotated, bytes)
+  makeIntegers(scratch + scratchIntegersAt, rotated, bytes)
+  integerStep = madeStep
+  integerSquare = madeSquare
+  integerError = madeError + framedError
+  if (stage == stageBits) prepareTable(scratch + scratchTableAt, rotated, bytes)
   if (load<u32>(codebook, codebookCentroidsAt) != 0) {
     if (metric != metricDot) restoreIntegers(rotated, scratch + scratchIntegersAt, bytes)
     measureCentroids(scratch, codebook)
@@ -92,37 +102,6 @@ function restoreIntegers(target: usize, integers: usize, bytes: usize): void {
     const words = i32x4.extend_low_i16x8_s(v128.load64_zero(integers + (at >> 1)))
     v128.store(target + at, f32x4.mul(f32x4.convert_i32x4_s(words), step))
   }
-}
-
-/** 16-bit integers, in a range whose inner products with 8-bit codes fit 32 bits. */
-function prepareIntegers(integers: usize, rotated: usize, bytes: usize): void {
-  let largest = f32x4.splat(0)
-  for (let at: usize = 0; at < bytes; at += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(rotated + at)))
-  const top = maxF32(largest)
-  const range = min<f32>(16383, 16777216 / <f32>(bytes >> 2))
-  const step: f32 = top > 1e-30 ? top / range : 0
-  const inverse = f32x4.splat(top > 1e-30 ? range / top : 0)
-  const step64 = f64x2.splat(<f64>step)
-  let squares: i64 = 0
-  let s01 = f64x2.splat(0)
-  let s23 = s01
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const v = v128.load(rotated + at)
-    const words = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v, inverse)))
-    v128.store64_lane(integers + (at >> 1), i16x8.narrow_i32x4_s(words, words), 0)
-    const squared = i32x4.mul(words, words)
-    squares += <i64>i32x4.extract_lane(squared, 0)
-    squares += <i64>i32x4.extract_lane(squared, 1)
-    squares += <i64>i32x4.extract_lane(squared, 2)
-    squares += <i64>i32x4.extract_lane(squared, 3)
-    let d = f64x2.sub(low(v), f64x2.mul(f64x2.convert_low_i32x4_s(words), step64))
-    s01 = f64x2.add(s01, f64x2.mul(d, d))
-    d = f64x2.sub(high(v), f64x2.mul(f64x2.convert_low_i32x4_s(v128.shuffle<i32>(words, words, 2, 3, 2, 3)), step64))
-    s23 = f64x2.add(s23, f64x2.mul(d, d))
-  }
-  integerStep = <f64>step
-  integerSquare = <f64>step * <f64>step * <f64>squares
-  integerError = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + framedError
 }
 
 /** For every four coordinates, the sixteen sums of plus or minus them, in 6-bit steps. */

@@ -4,9 +4,15 @@ import {
   blockBytesCodesAt,
   blockCentredMaxAt,
   blockClustersAt,
+  blockDirectionsAt,
   blockInverseNormsAt,
   blockNormMaxAt,
   blockOrderAt,
+  blockPrefixErrorsAt,
+  blockPrefixRestsAt,
+  blockPrefixScalesAt,
+  blockPrefixSquaresAt,
+  blockPrefixesAt,
   blockQuantizedAt,
   blockRankedAt,
   blockRanksAt,
@@ -22,10 +28,12 @@ import {
   scratchCandidatesAt,
   scratchIntegersAt,
   scratchLanesAt,
+  scratchPrefixIntegersAt,
   scratchQueryAt,
   scratchTableAt,
   stageBits,
   stageExact,
+  stagePrefix,
 } from './layout'
 import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
 import {
@@ -57,9 +65,11 @@ import {
   prepareBits,
   prepareBytes,
   prepareDirect,
+  prefixLimit,
   reach,
   reachLimit,
 } from './limits'
+import { prefixBytes, prefixGround, prefixRest, prefixStep } from './prefix'
 import { directQuery, framedNormHigh, hasCodes, queryBytes, queryMetric, queryNorm } from './query'
 
 /** The first chunk is small: until the heap is full, every row is a candidate. */
@@ -84,6 +94,14 @@ let integers: usize = 0
 let table: usize = 0
 let lanes: usize = 0
 let candidates: usize = 0
+
+let prefixes: usize = 0
+let prefixSquares: usize = 0
+let prefixScales: usize = 0
+let prefixErrors: usize = 0
+let prefixRests: usize = 0
+let prefixIntegers: usize = 0
+let ground: f32 = 0
 
 /* The scan. */
 let stage: i32 = 0
@@ -157,6 +175,11 @@ export function scan(
   }
   followThreshold()
   stage = wanted
+  if (withCodes && stage == stagePrefix) {
+    if (queryMetric != metricDot && prefixBytes != 0 && <usize>load<u32>(block, blockDirectionsAt) == prefixBytes)
+      beginPrefixes(block, scratch, centredMax + (clustered ? centroidNormMax : 0))
+    else stage = stageExact
+  }
   seen = 0
   passed = 0
   if (!withCodes) scanDirect(from, to)
@@ -214,7 +237,12 @@ function scanCodes(from: u32, to: u32): void {
     end = min<u32>(to, start + (isOpen ? firstChunkRows : <u32>chunkRows))
     looked += end - start
     const withBits = stage == stageBits
-    const found = withBits ? scanBits(start, end) : scanBytes(start, end)
+    const withPrefix = stage == stagePrefix && !isOpen
+    const found = withBits
+      ? scanBits(start, end)
+      : withPrefix
+      ? scanPrefixes(start, end)
+      : scanBytes(start, end)
     let count = found
     if (isOpen) {
       // Nearest first, so that the threshold soon says something about the others.
@@ -230,14 +258,17 @@ function scanCodes(from: u32, to: u32): void {
       if (withBits) {
         if (estimate > bitLimit) continue
         estimate = byteEstimate(position)
+      } else if (withPrefix) {
+        if (isBeyondPrefix(position, estimate)) continue
+        estimate = byteEstimate(position)
       }
       if (!isBeyondBytes(position, estimate)) decide(position)
     }
-    if (!withBits || isOpen) continue
-    // Where 1-bit codes rule out little, reading the longer ones at once is cheaper, and the bound is firm.
+    if (isOpen || stage == stageExact) continue
+    // Where short codes rule out little, reading the longer ones at once is cheaper, and the bound is firm.
     seen += end - start
     passed += found
-    if (seen >= seenMin && passed * 4 > seen) stage = stageExact
+    if (seen >= seenMin && passed * (withBits ? 4 : 2) > seen) stage = stageExact
   }
 }
 
@@ -399,6 +430,66 @@ function scanBytes(from: u32, to: u32): i32 {
     }
   }
   return count
+}
+
+function beginPrefixes(block: usize, scratch: usize, framedMax: f64): void {
+  prefixes = block + load<u32>(block, blockPrefixesAt)
+  prefixSquares = block + load<u32>(block, blockPrefixSquaresAt)
+  prefixScales = block + load<u32>(block, blockPrefixScalesAt)
+  prefixErrors = block + load<u32>(block, blockPrefixErrorsAt)
+  prefixRests = block + load<u32>(block, blockPrefixRestsAt)
+  prefixIntegers = scratch + scratchPrefixIntegersAt
+  ground = prefixGround(framedMax)
+}
+
+/** Squared distances to prefixes and their rests; emits positions that these do not put beyond the limit. */
+function scanPrefixes(from: u32, to: u32): i32 {
+  const padded = prefixBytes
+  const step = f32x4.splat(prefixStep)
+  const grounds = f32x4.splat(ground)
+  const limit = f32x4.splat(prefixLimit)
+  const queryRest = f32x4.splat(prefixRest)
+  let count = 0
+  for (let start = from & ~31; start < to; start += 32) {
+    let word = allowedRows(start, from, to)
+    for (let row = start; word != 0; row += 4, word >>= 4) {
+      if ((word & 15) == 0) continue
+      const code = prefixes + <usize>row * padded
+      const sums = sumsI32(
+        productLanes(prefixIntegers, code, padded),
+        productLanes(prefixIntegers, code + padded, padded),
+        productLanes(prefixIntegers, code + 2 * padded, padded),
+        productLanes(prefixIntegers, code + 3 * padded, padded),
+      )
+      const at = <usize>row << 2
+      const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
+      const apart = f32x4.sub(queryRest, v128.load(prefixRests + at))
+      const estimate = f32x4.add(
+        f32x4.add(
+          f32x4.add(grounds, v128.load(prefixSquares + at)),
+          f32x4.mul(v128.load(prefixScales + at), product),
+        ),
+        f32x4.mul(apart, apart),
+      )
+      const most = f32x4.add(limit, v128.load(prefixErrors + at))
+      let kept = word & 15 & ~(<u32>i32x4.bitmask(f32x4.gt(estimate, f32x4.mul(most, most))))
+      if (kept == 0) continue
+      v128.store(lanes, estimate)
+      while (kept != 0) {
+        const lane = ctz(kept)
+        kept &= kept - 1
+        putCandidate(candidates, count++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
+      }
+    }
+  }
+  return count
+}
+
+// @ts-ignore: decorator
+@inline
+function isBeyondPrefix(position: u32, estimate: f32): bool {
+  const most = prefixLimit + load<f32>(prefixErrors + (<usize>position << 2))
+  return estimate > most * most
 }
 
 // @ts-ignore: decorator
