@@ -105,11 +105,18 @@ let ground: f32 = 0
 
 /* The scan. */
 let stage: i32 = 0
-/** Rows that 1-bit codes were read of, once there was a threshold, and those they did not rule out. */
+/** The stage asked for. */
+let wanted: i32 = 0
+/** Rows that short codes were read of, once there was a threshold, and those they did not rule out; fading. */
 let seen: u32 = 0
 let passed: u32 = 0
-/** Fewer say too little of whether 1-bit codes help. */
+/** Rows that were read without short codes since these were found to be of little help. */
+let paused: u32 = 0
+/** Fewer say too little of whether short codes help. */
 const seenMin: u32 = 1024
+const pausedMin: u32 = 8192
+/** How much dearer a code is that is read alone, not in a row of many. */
+const scattered: f64 = 1.6
 
 /** Smallest distance of a row that the last scan left out although it was as near as one it kept; Infinity for none. */
 export function lostDistance(): f64 {
@@ -136,7 +143,7 @@ export function scan(
   to: u32,
   k: i32,
   distanceMax: f64,
-  wanted: i32,
+  asked: i32,
   tail: f64,
 ): i32 {
   vectors = block + load<u32>(block, blockVectorsAt)
@@ -171,15 +178,16 @@ export function scan(
     residuals = block + load<u32>(block, blockResidualsAt)
     bits = block + load<u32>(block, blockBitsAt)
     prepareBytes(normMax, centredMax, clustered)
-    if (wanted == stageBits) prepareBits(block, centredMax, tail)
+    if (asked == stageBits) prepareBits(block, centredMax, tail)
   }
   followThreshold()
-  stage = wanted
+  stage = asked
   if (withCodes && stage == stagePrefix) {
     if (queryMetric != metricDot && prefixBytes != 0 && <usize>load<u32>(block, blockDirectionsAt) == prefixBytes)
       beginPrefixes(block, scratch, centredMax + (clustered ? centroidNormMax : 0))
     else stage = stageExact
   }
+  wanted = stage
   seen = 0
   passed = 0
   if (!withCodes) scanDirect(from, to)
@@ -205,7 +213,7 @@ function scanClusters(block: usize, from: u32, to: u32): void {
 
 function scanCluster(cluster: u32, from: u32, to: u32): void {
   enter(cluster)
-  followCluster(stage == stageBits)
+  followCluster(wanted == stageBits)
   chooseWindow(reach, from, to)
   scanCodes(windowFrom, windowTo)
 }
@@ -264,12 +272,35 @@ function scanCodes(from: u32, to: u32): void {
       }
       if (!isBeyondBytes(position, estimate)) decide(position)
     }
-    if (isOpen || stage == stageExact) continue
-    // Where short codes rule out little, reading the longer ones at once is cheaper, and the bound is firm.
-    seen += end - start
-    passed += found
-    if (seen >= seenMin && passed * (withBits ? 4 : 2) > seen) stage = stageExact
+    if (!isOpen) chooseStage(end - start, found)
   }
+}
+
+/**
+ * Where short codes rule out little, reading the longer ones at once is cheaper, and the bound is firm. It may be
+ * otherwise among rows further on, under a smaller threshold: short codes are tried again later.
+ */
+function chooseStage(rows: u32, found: u32): void {
+  if (stage != wanted) {
+    paused += rows
+    if (paused < pausedMin) return
+    stage = wanted
+    seen = 0
+    passed = 0
+    return
+  }
+  if (stage == stageExact) return
+  seen += rows
+  passed += found
+  if (seen < seenMin) return
+  const shortBytes = <f64>(stage == stageBits ? queryBytes >> 5 : prefixBytes)
+  const longBytes = <f64>(queryBytes >> 2)
+  if (<f64>passed * scattered * longBytes > <f64>seen * (longBytes - shortBytes)) {
+    stage = stageExact
+    paused = 0
+  }
+  seen >>= 1
+  passed >>= 1
 }
 
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */

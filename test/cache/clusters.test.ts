@@ -1,0 +1,108 @@
+import { afterAll, expect, test } from 'vitest'
+import { ArenaPool } from '../../src/cache/arena.js'
+import { seededRandom } from '../../src/core/clock.js'
+import type { RecallContract } from '../../src/core/contract.js'
+import { type Metric, metrics } from '../../src/core/metric.js'
+import { openPool } from '../../src/federation/pool.js'
+import { allRows, bruteForce, never, search, storeCollection } from './collection-fixture.js'
+
+const inline = openPool({ workers: 0 })
+const threads = openPool({ workers: 2 })
+afterAll(() => Promise.all([inline.close(), threads.close()]))
+
+const distanceMax = Number.POSITIVE_INFINITY
+const exact: RecallContract = { kind: 'exact' }
+const random = seededRandom(33)
+const uniform = (count: number, scale = 1): Float32Array =>
+  Float32Array.from({ length: count }, () => (random() * 2 - 1) * scale)
+
+/** Asks `queries` and expects what brute force finds. */
+async function expectExact(options: {
+  readonly vectors: Float32Array
+  readonly dimension: number
+  readonly metric: Metric
+  readonly clusters: number
+  readonly directions: number
+  readonly queries: readonly Float32Array[]
+  readonly k: number
+}): Promise<void> {
+  const { vectors, dimension, metric, k } = options
+  const pool = new ArenaPool({ bytesMax: 60_000_000, scratchSlots: 1 })
+  const blockRows = vectors.length / dimension / 2
+  const stored = await storeCollection(inline, pool, { ...options, quantized: true, blockRows })
+  for (const query of options.queries)
+    expect(await search(inline, stored, { query, k, contract: exact, distanceMax })).toEqual(
+      bruteForce({ vectors, dimension, metric, query, k }),
+    )
+}
+
+test.each(metrics)('law 6: neighbours at the edges of clusters and windows are found (%s)', async (metric) => {
+  for (const dimension of [1, 2, 3, 5]) {
+    // In so few dimensions the nearest row is often the one of its cluster that is farthest from the centroid.
+    const vectors = uniform(6000 * dimension)
+    const queries = Array.from({ length: 150 }, () => uniform(dimension, 1.3))
+    await expectExact({ vectors, dimension, metric, clusters: 64, directions: 0, queries, k: 2 })
+  }
+})
+
+test.each(['l2', 'cosine'] as const)('law 6: neighbours nearer than a code resolves are found (%s)', async (metric) => {
+  const dimension = 48
+  // All rows lie along a few directions, so that a prefix says all there is to say of them, but for its rounding.
+  const directions = Array.from({ length: 12 }, () => uniform(dimension))
+  const draw = (from: Float32Array, scale: number): Float32Array => {
+    const shares = uniform(directions.length, scale)
+    return from.map((value, i) => directions.reduce((sum, direction, j) => sum + shares[j]! * direction[i]!, value))
+  }
+  const places = Array.from({ length: 60 }, () => draw(new Float32Array(dimension), 10))
+  const vectors = new Float32Array(4000 * dimension)
+  for (let row = 0; row < 4000; row++) vectors.set(draw(places[row % 60]!, 1e-3), row * dimension)
+  const queries = Array.from({ length: 100 }, (_, i) => draw(places[i % 60]!, 1e-3))
+  await expectExact({ vectors, dimension, metric, clusters: 8, directions: 16, queries, k: 5 })
+})
+
+test('law 3: where blocks, ranges and threads divide clusters never shows', async () => {
+  const dimension = 20
+  const rows = 40_000
+  const vectors = uniform(rows * dimension).map((value) => Math.round(value * 2))
+  const query = uniform(dimension)
+  const ranks = Uint32Array.from({ length: rows / 2 }, (_, row) => row)
+  const found = []
+  for (const executor of [inline, threads]) {
+    const pool = new ArenaPool({ bytesMax: 60_000_000, scratchSlots: 3 })
+    const options = { vectors, dimension, metric: 'l2', quantized: true, blockRows: rows / 2, clusters: 32 } as const
+    const stored = await storeCollection(executor, pool, options)
+    for (const { block } of stored.blocks) block.setTieRanks(ranks)
+    found.push(await search(executor, stored, { query, k: 100, contract: exact, distanceMax }))
+    const reply = await executor.scan(
+      { ...stored.job, blocks: allRows(stored), query, k: 1, contract: exact, distanceMax },
+      never,
+    )
+    // Windows leave rows out before anything of them is read.
+    expect(reply.bytesScanned).toBeLessThan(rows * (32 + 12))
+  }
+  expect(found[0]).toEqual(bruteForce({ vectors, dimension, metric: 'l2', query, k: 100 }))
+  expect(found[1]).toEqual(found[0])
+})
+
+test('a bitmap of rows becomes one of positions', async () => {
+  const dimension = 8
+  const rows = 2100
+  const vectors = uniform(rows * dimension)
+  const pool = new ArenaPool({ bytesMax: 20_000_000, scratchSlots: 1 })
+  const options = { vectors, dimension, metric: 'l2', quantized: true, blockRows: rows } as const
+  const allowed = Uint32Array.from({ length: Math.ceil(rows / 32) }, () => 0)
+  for (const row of [3, 700, 2099]) allowed[row >>> 5]! |= 1 << (row & 31)
+  for (const clusters of [0, 12]) {
+    const stored = await storeCollection(inline, pool, { ...options, clusters })
+    const { block } = stored.blocks[0]!
+    const bitmap = pool.allocate(allowed.byteLength, stored.job.arena)!
+    const words = bitmap.u32()
+    words.set(allowed)
+    block.arrangeBitmap(words)
+    expect([...words].join() === [...allowed].join()).toBe(clusters === 0)
+    const query = uniform(dimension)
+    const blocks = [{ block: block.allocation.offset, allow: bitmap.offset }]
+    const found = await search(inline, stored, { query, k: 5, contract: exact, distanceMax, blocks })
+    expect(found.map((hit) => hit.row).sort((a, b) => a - b)).toEqual([3, 700, 2099])
+  }
+})
