@@ -47,16 +47,20 @@ test.each(metrics)('law 6: neighbours at the edges of clusters and windows are f
 
 test.each(['l2', 'cosine'] as const)('law 6: neighbours nearer than a code resolves are found (%s)', async (metric) => {
   const dimension = 48
-  // All rows lie along a few directions, so that a prefix says all there is to say of them, but for its rounding.
+  // Sixty places far apart, mostly along a few directions, with rows closer to each other than a step of their codes.
   const directions = Array.from({ length: 12 }, () => uniform(dimension))
-  const draw = (from: Float32Array, scale: number): Float32Array => {
-    const shares = uniform(directions.length, scale)
-    return from.map((value, i) => directions.reduce((sum, direction, j) => sum + shares[j]! * direction[i]!, value))
+  const places = Array.from({ length: 60 }, () => {
+    const shares = uniform(directions.length, 10)
+    const spread = uniform(dimension, 4)
+    return spread.map((value, i) => directions.reduce((sum, direction, j) => sum + shares[j]! * direction[i]!, value))
+  })
+  const draw = (place: Float32Array): Float32Array => {
+    const jitter = uniform(dimension, 1e-3)
+    return place.map((value, i) => value + jitter[i]!)
   }
-  const places = Array.from({ length: 60 }, () => draw(new Float32Array(dimension), 10))
   const vectors = new Float32Array(4000 * dimension)
-  for (let row = 0; row < 4000; row++) vectors.set(draw(places[row % 60]!, 1e-3), row * dimension)
-  const queries = Array.from({ length: 100 }, (_, i) => draw(places[i % 60]!, 1e-3))
+  for (let row = 0; row < 4000; row++) vectors.set(draw(places[row % 60]!), row * dimension)
+  const queries = Array.from({ length: 100 }, (_, i) => draw(places[i % 60]!))
   await expectExact({ vectors, dimension, metric, clusters: 8, directions: 16, queries, k: 5 })
 })
 

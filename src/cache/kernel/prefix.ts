@@ -130,6 +130,5 @@ export function preparePrefix(scratch: usize, codebook: usize, length: f64, inex
  * @param framedMax largest norm of a framed row
  */
 export function prefixGround(framedMax: f64): f32 {
-  const extent = prefixLength + 1.2 * framedMax
-  return roundDown(prefixSquare - 24 * unit * extent * extent)
+  return roundDown(prefixSquare - 16 * unit * (prefixLength * prefixLength + 1.3 * framedMax * framedMax))
 }
