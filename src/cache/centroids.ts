@@ -82,6 +82,10 @@ function tableLayout(shape: TableShape): { readonly offsets: ReadonlyMap<number,
 
 export const tableBytes = (shape: TableShape): number => tableLayout(shape).bytes
 
+/** Bytes of the table of `count` centroids, whether it will have groups or not. */
+export const tableBytesMax = (dimension: number, count: number): number =>
+  tableBytes({ count, dimension, groups: groupCount(count) })
+
 /** Trained centroids. The table holds no address: its bytes work in any arena. */
 export interface Centroids extends TableShape {
   /** Bytes of the table, for `assign`. */

@@ -22,7 +22,7 @@ export interface EncodeJob {
 
 export interface ScanBlock {
   readonly block: number
-  /** Byte offset of a bitmap with one bit a row (1 = may be returned), or 0 for all rows. */
+  /** Byte offset of a bitmap with one bit a row (1 = may be returned), as `Block.arrangeBitmap` leaves it, or 0 for all rows. */
   readonly allow: number
 }
 

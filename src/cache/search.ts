@@ -59,7 +59,9 @@ export async function searchSegments(
         const bitmap = await resident.allow.acquire(`${mask?.identity ?? ''}\n${filterKey}`, async (words) => {
           // Between segments others get their turn: a filter over many rows takes milliseconds.
           await new Promise(setImmediate)
-          return fillAllowed(words, resident, mask, filter)
+          const count = fillAllowed(words, resident, mask, filter)
+          resident.block.arrangeBitmap(words)
+          return count
         })
         bitmaps.push(bitmap)
         if (bitmap.count === 0) continue

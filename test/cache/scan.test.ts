@@ -21,15 +21,16 @@ async function countMisses(options: {
   readonly contract: RecallContract
   readonly draws: number
   readonly queries: number
+  readonly clusters?: number
 }): Promise<{ readonly queriesHurt: number; readonly rowsLost: number }> {
-  const { metric, dimension, k, contract, draws, queries } = options
+  const { metric, dimension, k, contract, draws, queries, clusters = 0 } = options
   const random = seededRandom(21)
   let queriesHurt = 0
   let rowsLost = 0
   for (let draw = 0; draw < draws; draw++) {
     const vectors = Float32Array.from({ length: 3000 * dimension }, () => gaussian(random))
     const pool = new ArenaPool({ bytesMax: 30_000_000, scratchSlots: 1 })
-    const parts = { vectors, dimension, metric, quantized: true, blockRows: 3000, seed: 1000 + draw }
+    const parts = { vectors, dimension, metric, quantized: true, blockRows: 3000, seed: 1000 + draw, clusters }
     const stored = await storeCollection(executor, pool, parts)
     for (let i = 0; i < queries; i++) {
       const query = Float32Array.from({ length: dimension }, () => gaussian(random))
@@ -44,14 +45,19 @@ async function countMisses(options: {
   return { queriesHurt, rowsLost }
 }
 
-test.each(metrics)('law 6: certified answers miss no more often than they say, and do miss (%s)', async (metric) => {
+test.each(
+  metrics.flatMap((metric) => [
+    { metric, clusters: 0 },
+    { metric, clusters: 12 },
+  ]),
+)('law 6: certified answers miss no more often than they say, and do miss ($metric, $clusters)', async (parts) => {
   for (const [k, missProbability] of [
     [1, 0.4],
     [10, 0.5],
     [10, 0.2],
   ] as const) {
     const contract = { kind: 'certified', missProbability } as const
-    const { queriesHurt } = await countMisses({ metric, dimension: 64, k, contract, draws: 15, queries: 20 })
+    const { queriesHurt } = await countMisses({ ...parts, dimension: 64, k, contract, draws: 15, queries: 20 })
     expect(queriesHurt / 300).toBeLessThanOrEqual(missProbability)
     // If nothing were ever missed, the bound would be claiming nothing.
     expect(queriesHurt).toBeGreaterThan(0)
@@ -69,8 +75,10 @@ test('a certified answer at a millionth equals the exact one', async () => {
   for (const metric of metrics)
     for (const dimension of [5, 8, 100, 384]) {
       const contract = { kind: 'certified', missProbability: 1e-6 } as const
-      const { queriesHurt } = await countMisses({ metric, dimension, k: 10, contract, draws: 2, queries: 10 })
-      expect(queriesHurt).toBe(0)
+      for (const clusters of [0, 12]) {
+        const parts = { metric, dimension, k: 10, contract, draws: 2, queries: 10, clusters }
+        expect((await countMisses(parts)).queriesHurt).toBe(0)
+      }
     }
 })
 

@@ -1,0 +1,48 @@
+import { afterAll, expect, test } from 'vitest'
+import { ArenaPool } from '../../src/cache/arena.js'
+import { basisRoomBytes, trainBasis } from '../../src/cache/basis.js'
+import { centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
+import { CodebookCopies, trainCodebook } from '../../src/cache/codebook.js'
+import { choiceRoomBytes, choosePrefix, directionsWorthTrying } from '../../src/cache/prefix-choice.js'
+import { frameSample, sampleBytes, TrainingSample } from '../../src/cache/training.js'
+import { seededRandom } from '../../src/core/clock.js'
+import { openPool } from '../../src/federation/pool.js'
+import { never } from './collection-fixture.js'
+import { gaussian } from './training-fixture.js'
+
+const executor = openPool({ workers: 0 })
+afterAll(() => executor.close())
+
+const dimension = 128
+const rows = 2500
+
+/** How many directions are chosen for rows whose coordinates have these standard deviations. */
+async function chosenFor(deviation: (coordinate: number) => number): Promise<number> {
+  const random = seededRandom(3)
+  const vectors = Float32Array.from({ length: rows * dimension }, (_, i) => gaussian(random) * deviation(i % dimension))
+  const directions = directionsWorthTrying(dimension)
+  const room = Math.max(
+    centroidRoomBytes(rows, dimension, 8),
+    basisRoomBytes(rows, dimension, directions),
+    choiceRoomBytes(rows, dimension, 8),
+  )
+  const pool = new ArenaPool({ bytesMax: 40_000_000, scratchSlots: 1 })
+  const sample = new TrainingSample(pool.allocate(sampleBytes({ rows, dimension }) + room)!, { rows, dimension })
+  sample.writeRows(0, vectors)
+  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric: 'l2', seed: 1, sample: vectors }))
+  const codebook = copies.place(sample.arena)!
+  const run = { executor, ...never }
+  await frameSample(run, sample, codebook)
+  const centroids = await trainCentroids(run, sample, { codebook, count: 8, seed: 1 })
+  const basis = await trainBasis(run, sample, { count: directions, seed: 1 })
+  return (await choosePrefix(run, sample, { basis, centroids }))?.count ?? 0
+}
+
+test('as many directions as it takes, and none where all directions are alike', async () => {
+  const few = await chosenFor((coordinate) => (coordinate < 10 ? 1 : 0.02))
+  const more = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.1))
+  expect(few).toBe(16)
+  expect(more).toBeGreaterThan(16)
+  expect(more).toBeLessThanOrEqual(64)
+  expect(await chosenFor(() => 1)).toBe(0)
+})
