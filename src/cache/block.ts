@@ -239,6 +239,29 @@ export class Block {
     }
   }
 
+  /** Of an encoded, clustered block: where a row's code is, as a function that looks it up. */
+  places(): (row: number) => { readonly cluster: number; readonly radius: number } {
+    assert(this.clusters > 0 && this.encoded, 'rows have places')
+    const words = this.allocation.u32()
+    const starts = words.subarray(this.#header(blockStartsAt) / 4, this.#header(blockStartsAt) / 4 + this.clusters + 1)
+    const order = words.subarray(this.#header(blockOrderAt) / 4, this.#header(blockOrderAt) / 4 + this.rows)
+    const radii = this.allocation.f32().subarray(this.#header(blockRadiiAt) / 4)
+    const positions = new Uint32Array(this.rows)
+    for (let position = 0; position < this.rows; position++) positions[order[position]!] = position
+    return (row) => {
+      const position = positions[row]!
+      // The last cluster that starts at or before it.
+      let low = 0
+      let high = this.clusters
+      while (high - low > 1) {
+        const middle = (low + high) >> 1
+        if (starts[middle]! <= position) low = middle
+        else high = middle
+      }
+      return { cluster: low, radius: radii[position]! }
+    }
+  }
+
   #header(field: number): number {
     return Atomics.load(this.allocation.u32(), field / 4)
   }

@@ -27,6 +27,7 @@ interface Kernel extends TrainingKernel {
     distanceMax: number,
     stage: number,
     tail: number,
+    probing: number,
   ): number
   lostDistance(): number
   rowsLooked(): number
@@ -94,6 +95,8 @@ export interface ScanWork {
   readonly stage: number
   /** Tail point for stageBits. */
   readonly tail: number
+  /** Share of the threshold's distance within which clusters are looked at; 1 misses nothing. */
+  readonly probing: number
 }
 
 /** The k best rows, ascending by distance, and every further row as near as the k-th. Parallel arrays. */
@@ -143,6 +146,7 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
       distanceMax,
       work.stage,
       work.tail,
+      work.probing,
     )
     bytesRead += kernel.rowsLooked() * range.rowBytes
     const lost = range.ranked ? Number.POSITIVE_INFINITY : kernel.lostDistance()

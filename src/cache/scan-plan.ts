@@ -35,7 +35,11 @@ export function planScan(job: ScanJob): ScanPlan {
   assert(job.k >= 1 && job.k <= kMax, 'k fits the scratch area')
   assert(dimension >= 1 && dimension <= dimensionMax, 'the dimension fits the scratch area')
   const summaries = job.blocks.map(({ block }) => summarizeBlock(memory, block))
-  const withBits = job.contract.kind !== 'exact' && dimension >= bitsDimensionMin && dimension <= bitsDimensionMax
+  const withBits =
+    job.contract.kind !== 'exact' &&
+    job.proven !== true &&
+    dimension >= bitsDimensionMin &&
+    dimension <= bitsDimensionMax
   const withPrefixes = summaries.some((summary) => summary.directions > 0)
   const stage = withBits ? stageBits : withPrefixes ? stagePrefix : stageExact
   const ranges: PlannedRange[] = []
@@ -58,6 +62,7 @@ export function planScan(job: ScanJob): ScanPlan {
     if (to > 0)
       ranges.push({ index, block, allow, from: 0, to, ranked: summary.ranked, rowBytes, bytes: to * rowBytes })
   }
+  const probing = job.contract.kind === 'target' ? (job.probing ?? 1) : 1
   return {
     work: {
       codebook: job.codebook,
@@ -66,7 +71,8 @@ export function planScan(job: ScanJob): ScanPlan {
       k: job.k,
       distanceMax: job.distanceMax,
       stage,
-      tail: stage === stageBits ? tailPoint(job.contract, job.k, dimension) : 0,
+      tail: stage === stageBits ? tailPoint(job.contract, { k: job.k, dimension, probing }) : 0,
+      probing,
     },
     ranges,
     rows,
@@ -102,9 +108,19 @@ const tailPoints = new Map<string, number>()
  * How far a 1-bit estimate is trusted, so that no neighbour is lost with more than its share of the probability: all k
  * together for a certified answer, each alone for an expected recall.
  */
-function tailPoint(contract: RecallContract, k: number, dimension: number): number {
+function tailPoint(
+  contract: RecallContract,
+  scan: { readonly k: number; readonly dimension: number; readonly probing: number },
+): number {
+  const { k, dimension, probing } = scan
+  // Clusters left out have had the other half of a target's misses.
+  const share = probing < 1 ? 0.5 : 1
   const probability =
-    contract.kind === 'certified' ? contract.missProbability / k : contract.kind === 'target' ? 1 - contract.recall : 0
+    contract.kind === 'certified'
+      ? contract.missProbability / k
+      : contract.kind === 'target'
+        ? (1 - contract.recall) * share
+        : 0
   const padded = padDimension(dimension)
   const key = `${padded} ${probability}`
   const known = tailPoints.get(key)

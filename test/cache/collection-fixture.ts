@@ -11,6 +11,7 @@ import { distance, type Metric } from '../../src/core/metric.js'
 
 export interface StoredCollection {
   readonly job: Pick<ScanJob, 'arena' | 'codebook'>
+  readonly codebook: Codebook
   readonly blocks: readonly { readonly block: Block; readonly firstRow: number }[]
   free(): void
 }
@@ -58,6 +59,7 @@ export async function storeCollection(
   for (const { block } of blocks) await executor.encode({ arena, codebook, block: block.allocation.offset }, never)
   return {
     job: { arena, codebook },
+    codebook: refined,
     blocks,
     free() {
       for (const { block } of blocks) block.allocation.free()

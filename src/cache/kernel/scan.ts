@@ -66,8 +66,9 @@ import {
   prepareBytes,
   prepareDirect,
   prefixLimit,
+  probed,
+  probedLimit,
   reach,
-  reachLimit,
 } from './limits'
 import { prefixBytes, prefixGround, prefixRest, prefixStep } from './prefix'
 import { directQuery, framedNormHigh, hasCodes, queryBytes, queryMetric, queryNorm } from './query'
@@ -132,7 +133,7 @@ export function rowsLooked(): u32 {
 /**
  * Finds the k best rows at positions [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The
  * query is the one last prepared. `allow`: one bit a position, or 0. `tail`: how far, in standard errors of the 1-bit
- * estimate (stageBits), a row's true distance may lie below it. Returns the number of hits; they are at scratchHitsAt,
+ * estimate (stageBits), a row's true distance may lie below it. `probing`: see `prepareDirect`; 1 misses nothing. Returns the number of hits; they are at scratchHitsAt,
  * ascending.
  */
 export function scan(
@@ -145,6 +146,7 @@ export function scan(
   distanceMax: f64,
   asked: i32,
   tail: f64,
+  probing: f64,
 ): i32 {
   vectors = block + load<u32>(block, blockVectorsAt)
   inverseNorms = block + load<u32>(block, blockInverseNormsAt)
@@ -160,7 +162,7 @@ export function scan(
   order = clustered ? block + load<u32>(block, blockOrderAt) : 0
   beginHits(scratch, k, distanceMax)
   const normMax = load<f64>(block, blockNormMaxAt)
-  prepareDirect(normMax)
+  prepareDirect(normMax, probing)
   const centredMax = load<f64>(block, blockCentredMaxAt)
   // Codes are exact zeros where rows equal their centroid.
   const scale = clustered ? max<f64>(centredMax, centroidNormMax) : centredMax
@@ -207,14 +209,14 @@ function scanClusters(block: usize, from: u32, to: u32): void {
     if (first < 0) return
     scanCluster(first, from, to)
   }
-  listVisits(reachLimit, first)
-  for (let next = nextVisit(reachLimit); next >= 0; next = nextVisit(reachLimit)) scanCluster(next, from, to)
+  listVisits(probedLimit, first)
+  for (let next = nextVisit(probedLimit); next >= 0; next = nextVisit(probedLimit)) scanCluster(next, from, to)
 }
 
 function scanCluster(cluster: u32, from: u32, to: u32): void {
   enter(cluster)
   followCluster(wanted == stageBits)
-  chooseWindow(reach, from, to)
+  chooseWindow(probed, from, to)
   scanCodes(windowFrom, windowTo)
 }
 
