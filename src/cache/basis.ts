@@ -1,7 +1,7 @@
 /** Principal directions of a collection: the coordinates that a prefix of a row keeps. */
 import assert from 'node:assert'
 import { seededRandom } from '../core/clock.js'
-import { padDimension } from './codebook.js'
+import { padDimension } from './padding.js'
 import { cutRanges, Room, runCalls, type TrainingRun, type TrainingSample } from './training.js'
 import type { TrainingCall } from './training-call.js'
 

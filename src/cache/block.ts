@@ -2,7 +2,7 @@ import assert from 'node:assert'
 import { GatewayError } from '../core/errors.js'
 import { type Metric, metrics } from '../core/metric.js'
 import type { Allocation } from './arena.js'
-import { metricNumber, padDimension } from './codebook.js'
+import { metricNumber } from './codebook.js'
 import {
   blockBitsAt,
   blockBytesAt,
@@ -43,6 +43,7 @@ import {
   directionsMax,
   groupRows,
 } from './kernel/layout.js'
+import { padDimension } from './padding.js'
 
 export interface BlockShape {
   readonly rows: number

@@ -2,7 +2,6 @@
 import assert from 'node:assert'
 import { type Random, seededRandom } from '../core/clock.js'
 import type { Allocation } from './arena.js'
-import { padDimension } from './codebook.js'
 import {
   tableCountAt,
   tableGroupHalvesAt,
@@ -16,6 +15,7 @@ import {
   tableSeparationsAt,
   tableVectorsAt,
 } from './kernel/layout.js'
+import { padDimension } from './padding.js'
 import { cutRanges, Room, runCalls, type TrainingRun, type TrainingSample } from './training.js'
 import type { TrainingCall } from './training-call.js'
 

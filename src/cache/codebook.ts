@@ -24,9 +24,7 @@ import {
   codebookVectorsAt,
   directionsMax,
 } from './kernel/layout.js'
-
-/** Rows are padded with zeros to whole 16-lane steps of the kernel. */
-export const padDimension = (dimension: number): number => Math.ceil(dimension / 16) * 16
+import { padDimension } from './padding.js'
 
 /** A metric's number in block and codebook headers. */
 export const metricNumber = (metric: Metric): number => metrics.indexOf(metric)

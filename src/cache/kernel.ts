@@ -1,6 +1,5 @@
 /** Runs the kernel on the calling thread: shared by the inline path and the worker threads. */
 import { readFileSync } from 'node:fs'
-import { padDimension } from './codebook.js'
 import {
   arenaScratchAt,
   hitBytes,
@@ -9,6 +8,7 @@ import {
   scratchLanesAt,
   scratchQueryAt,
 } from './kernel/layout.js'
+import { padDimension } from './padding.js'
 import type { TrainingCall, TrainingKernel } from './training-call.js'
 
 /** The module's exports (src/cache/kernel/index.ts). Pointers are byte offsets in the arena. */

@@ -1,7 +1,7 @@
 /** How many principal directions a collection's rows are coded along, if any: by what they rule out on a sample. */
 import type { Basis } from './basis.js'
 import { type Centroids, centroidVectors, tableBytesMax } from './centroids.js'
-import { padDimension } from './codebook.js'
+import { padDimension } from './padding.js'
 import { cutRanges, Room, runCalls, type TrainingRun, type TrainingSample } from './training.js'
 import type { TrainingCall } from './training-call.js'
 

@@ -3,10 +3,11 @@ import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
 import { type BlockSummary, summarizeBlock } from './block.js'
-import { centroidCountOf, padDimension } from './codebook.js'
+import { centroidCountOf } from './codebook.js'
 import type { ScanJob } from './executor.js'
 import { chunkRows, dimensionMax, kMax, stageBits, stageExact, stagePrefix } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
+import { padDimension } from './padding.js'
 
 /** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
 const bitsDimensionMin = 8

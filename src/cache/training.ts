@@ -1,8 +1,8 @@
 /** Rows that a collection's centroids and basis are trained on, and the room that training takes beside them. */
 import assert from 'node:assert'
 import type { Allocation } from './arena.js'
-import { padDimension } from './codebook.js'
 import type { ArenaHandle, KernelExecutor } from './executor.js'
+import { padDimension } from './padding.js'
 import type { TrainingCall } from './training-call.js'
 
 /** A step is cut into calls of about this many multiplications: some milliseconds each. */

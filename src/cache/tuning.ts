@@ -4,8 +4,9 @@ import { setImmediate } from 'node:timers/promises'
 import type { RecallContract } from '../core/contract.js'
 import type { Block } from './block.js'
 import { centroidVectors } from './centroids.js'
-import { type Codebook, padDimension } from './codebook.js'
+import type { Codebook } from './codebook.js'
 import type { KernelExecutor } from './executor.js'
+import { padDimension } from './padding.js'
 
 /** Rows that stand for queries. */
 const queriesMax = 200

@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
 import { type Basis, trainBasis } from '../../src/cache/basis.js'
-import { padDimension } from '../../src/cache/codebook.js'
+import { padDimension } from '../../src/cache/padding.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
 import { clustered, type Data, degenerateData, gaussian, prepareSample } from './training-fixture.js'

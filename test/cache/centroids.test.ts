@@ -7,7 +7,7 @@ import {
   trainCentroids,
   writeTable,
 } from '../../src/cache/centroids.js'
-import { padDimension } from '../../src/cache/codebook.js'
+import { padDimension } from '../../src/cache/padding.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
 import { assignRows, clustered, type Data, degenerateData, gaussian, prepareSample } from './training-fixture.js'
