@@ -100,6 +100,7 @@ function createCodebook(parts: Omit<Codebook, 'version'>): Codebook {
       .update(table)
       .update(bytesOf(rotated))
   }
+  if (parts.basis !== null) hash.update(JSON.stringify([parts.basis.skew])).update(bytesOf(parts.basis.vectors))
   return { ...parts, version: hash.digest('hex').slice(0, 16) }
 }
 

@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
-import { CodebookCopies, formatCodebook, parseCodebook, trainCodebook } from '../../src/cache/codebook.js'
+import {
+  CodebookCopies,
+  formatCodebook,
+  parseCodebook,
+  refineCodebook,
+  trainCodebook,
+} from '../../src/cache/codebook.js'
 
 const sample = Float32Array.of(1, 2, 3, 3, 2, 1)
 const train = (seed: number) => trainCodebook({ dimension: 3, metric: 'l2', seed, sample })
@@ -14,6 +20,22 @@ test('a codebook is centred on the mean of the sample, of unit vectors for cosin
 test('a codebook survives being written and read, and its version names its content', () => {
   expect(parseCodebook(formatCodebook(train(1)))).toEqual(train(1))
   expect(train(1).version).not.toBe(train(2).version)
+})
+
+test('so does one with centroids and directions, under a version of its own', () => {
+  const rotated = Float32Array.from({ length: 4 * 16 }, (_, i) => i / 7)
+  const centroids = { count: 4, groups: 0, dimension: 3, table: Uint8Array.of(1, 2, 3), rotated }
+  const vectors = Float32Array.from({ length: 16 * 16 }, (_, i) => i / 3)
+  const basis = { count: 16, padded: 16, vectors, skew: 1e-7, captured: new Float64Array(16).fill(0.5) }
+  const versions = [train(1).version]
+  for (const directions of [null, basis, { ...basis, skew: 2e-7 }]) {
+    const refined = refineCodebook(train(1), centroids, directions)
+    expect(parseCodebook(formatCodebook(refined))).toEqual(refined)
+    versions.push(refined.version)
+    const text = formatCodebook(refined).replace('"count":4', '"count":8')
+    expect(() => parseCodebook(text)).toThrow(expect.objectContaining({ code: 'LG_CORRUPT' }))
+  }
+  expect(new Set(versions).size).toBe(4)
 })
 
 test('law 10: a codebook whose text was changed is refused', () => {
