@@ -39,8 +39,8 @@ export interface ScanJob {
   /** Rows farther than this are not wanted (inclusive); Infinity for no limit. Also a threshold already proven elsewhere. */
   readonly distanceMax: number
   /**
-   * For a target contract, of `tunedScan`: the share of the threshold's distance within which clusters are looked at. Default: 1, which
-   * misses nothing.
+   * For a target contract, of `tunedScan`: the share of the threshold's distance within which clusters are looked at.
+   * Default: 1, which misses nothing.
    */
   readonly probing?: number
   /** Whether to use proven bounds only, whatever the contract allows. Default: false. */

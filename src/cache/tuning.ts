@@ -16,8 +16,9 @@ const missProbability = 1e-5
 
 export interface Tuning {
   /**
-   * float64[], ascending: for neighbours of held-out rows, how far their radius is from the query's distance to their centroid, as a
-   * share of the distance of the last neighbour. A scan that looks at windows of a share finds the neighbours up to it.
+   * float64[], ascending: for neighbours of held-out rows, how far their radius is from the query's distance to their
+   * centroid, as a share of the distance of the last neighbour. A scan that looks at windows of a share finds the
+   * neighbours up to it.
    */
   readonly shares: Float64Array
   /** Whether proven answers took no longer than certified ones. */

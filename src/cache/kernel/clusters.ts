@@ -200,7 +200,7 @@ export function enter(index: u32): void {
 export let windowFrom: u32 = 0
 export let windowTo: u32 = 0
 
-/** Positions of the entered cluster's rows, within [from, to), whose radius allows a distance (for dot, minus a product) of `reach`. */
+/** Positions of the entered cluster's rows, within [from, to), whose radius allows a distance (dot: minus a product) of `reach`. */
 export function chooseWindow(reach: f64, from: u32, to: u32): void {
   const at = <usize>cluster << 2
   windowFrom = max<u32>(from, load<u32>(starts + at))

@@ -133,8 +133,8 @@ export function rowsLooked(): u32 {
 /**
  * Finds the k best rows at positions [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The
  * query is the one last prepared. `allow`: one bit a position, or 0. `tail`: how far, in standard errors of the 1-bit
- * estimate (stageBits), a row's true distance may lie below it. `probing`: see `prepareDirect`; 1 misses nothing. Returns the number of hits; they are at scratchHitsAt,
- * ascending.
+ * estimate (stageBits), a row's true distance may lie below it. `probing`: see `prepareDirect`; 1 misses nothing.
+ * Returns the number of hits; they are at scratchHitsAt, ascending.
  */
 export function scan(
   block: usize,
