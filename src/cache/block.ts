@@ -202,6 +202,14 @@ export class Block {
       target.set(vectors.subarray(row * this.dimension, (row + 1) * this.dimension), (firstRow + row) * this.#stride)
   }
 
+  /** Copies `count` rows of another block of the same dimension in, before encoding. */
+  copyRows(firstRow: number, from: Block, fromRow: number, count: number): void {
+    assert(from.dimension === this.dimension, 'blocks of one space')
+    assert(firstRow + count <= this.rows && fromRow + count <= from.rows, 'rows lie inside the blocks')
+    const source = from.#vectors().subarray(fromRow * this.#stride, (fromRow + count) * this.#stride)
+    this.#vectors().set(source, firstRow * this.#stride)
+  }
+
   /** float32[dimension], a copy. */
   vector(row: number): Float32Array {
     assert(row >= 0 && row < this.rows, 'row lies inside the block')
@@ -261,6 +269,15 @@ export class Block {
       }
       return { cluster: low, radius: radii[position]! }
     }
+  }
+
+  /** Mean distance of a row from its centroid; null without clusters. */
+  get meanRadius(): number | null {
+    if (this.clusters === 0) return null
+    const radii = this.allocation.f32().subarray(this.#header(blockRadiiAt) / 4)
+    let sum = 0
+    for (let row = 0; row < this.rows; row++) sum += radii[row]!
+    return sum / this.rows
   }
 
   #header(field: number): number {

@@ -3,15 +3,21 @@ import type { Metric } from '../core/metric.js'
 import type { ArenaPool } from './arena.js'
 import type { MemoryBudget } from './budget.js'
 import { type Codebook, CodebookCopies, trainCodebook } from './codebook.js'
+import type { Training } from './collection-record.js'
 import type { ArenaHandle } from './executor.js'
 
 /** A codebook and its copies in arenas. */
 export class PlacedCodebook {
   readonly codebook: Codebook
+  /** Null when it has no centroids. */
+  training: Training | null
+  /** Pinned versions that search with it. */
+  pins = 0
   readonly #copies: CodebookCopies
 
-  constructor(pool: ArenaPool, codebook: Codebook) {
+  constructor(pool: ArenaPool, codebook: Codebook, training: Training | null) {
     this.codebook = codebook
+    this.training = training
     this.#copies = new CodebookCopies(pool, codebook)
   }
 
@@ -29,12 +35,13 @@ export class PlacedCodebook {
   }
 }
 
-/** One collection's codebooks: one for each dimension it has had, trained once and shared by all its segments. */
+/** One collection's codebooks. For each dimension it has had, one is *active*: what is pulled from now on is coded with it. */
 export class CodebookShelf {
   readonly #pool: ArenaPool
   readonly #metric: Metric
   readonly #random: Random
   readonly #placed = new Map<string, PlacedCodebook>()
+  readonly #active = new Map<number, PlacedCodebook>()
 
   constructor(pool: ArenaPool, metric: Metric, random: Random) {
     this.#pool = pool
@@ -47,24 +54,45 @@ export class CodebookShelf {
   }
 
   forDimension(dimension: number): PlacedCodebook | null {
-    for (const placed of this.#placed.values()) if (placed.codebook.dimension === dimension) return placed
-    return null
+    return this.#active.get(dimension) ?? null
   }
 
   /** `sample`: float32[rows * dimension]; borrowed. */
   train(dimension: number, sample: Float32Array): PlacedCodebook {
     const seed = Math.floor(this.#random() * 2 ** 32)
-    return this.add(trainCodebook({ dimension, metric: this.#metric, seed, sample }))
+    return this.activate(trainCodebook({ dimension, metric: this.#metric, seed, sample }), null)
   }
 
-  add(codebook: Codebook): PlacedCodebook {
-    const placed = new PlacedCodebook(this.#pool, codebook)
+  add(codebook: Codebook, training: Training | null): PlacedCodebook {
+    const known = this.#placed.get(codebook.version)
+    if (known !== undefined) return known
+    const placed = new PlacedCodebook(this.#pool, codebook, training)
     this.#placed.set(codebook.version, placed)
     return placed
   }
 
+  activate(codebook: Codebook, training: Training | null): PlacedCodebook {
+    const placed = this.add(codebook, training)
+    this.#active.set(codebook.dimension, placed)
+    return placed
+  }
+
+  isActive(placed: PlacedCodebook): boolean {
+    return this.#active.get(placed.codebook.dimension) === placed
+  }
+
   all(): Iterable<PlacedCodebook> {
     return this.#placed.values()
+  }
+
+  /** Forgets codebooks that are neither active, nor named, nor searched with. */
+  retain(versions: ReadonlySet<string>): void {
+    const active = new Set(this.#active.values())
+    for (const [version, placed] of this.#placed) {
+      if (active.has(placed) || versions.has(version) || placed.pins > 0) continue
+      placed.release()
+      this.#placed.delete(version)
+    }
   }
 
   /** Frees every copy; no job may use one any more. */

@@ -3,12 +3,15 @@ import type { Column } from '../core/column.js'
 import { GatewayError } from '../core/errors.js'
 import type { Metric } from '../core/metric.js'
 import type { SkippedRows } from '../core/vector-batch.js'
+import type { SegmentDescription } from './segment.js'
 import type { Sighting } from './versions.js'
 
 /** What a restart needs to answer without the source: which segments make up which generation. */
 export interface CollectionRecord {
   readonly metric: Metric
+  readonly segments: readonly SegmentDescription[]
   readonly parts: readonly PartRecord[]
+  readonly codebooks: readonly CodebookRecord[]
   readonly masks: readonly MaskRecord[]
   /** Newest first; the first is the current one. */
   readonly versions: readonly VersionRecord[]
@@ -18,9 +21,25 @@ export interface CollectionRecord {
 export interface PartRecord {
   readonly key: string
   readonly readIdentity: string
-  readonly codebook: string | null
   readonly skipped: SkippedRows
-  readonly segments: readonly { readonly key: string; readonly rows: number; readonly bytes: number }[]
+  /** Indices into the record's segments. */
+  readonly segments: readonly number[]
+}
+
+interface CodebookRecord {
+  readonly version: string
+  /** Whether new segments are coded with it. */
+  readonly active: boolean
+  readonly training: Training | null
+}
+
+/** How a codebook's centroids came about. */
+export interface Training {
+  readonly atMs: number
+  /** Rows of the collection then. */
+  readonly rows: number
+  /** Mean distance of a row from its centroid, over the rows of then; null until all of them are coded with it. */
+  readonly meanRadius: number | null
 }
 
 interface MaskRecord {
@@ -42,7 +61,7 @@ export interface VersionRecord {
   readonly parts: readonly (readonly [part: number, mask: number | null])[]
 }
 
-const recordFormatVersion = 1
+const recordFormatVersion = 2
 
 /** One line naming format version and checksum, then JSON. */
 export function composeRecord(record: CollectionRecord): Uint8Array {

@@ -14,12 +14,13 @@ import { attend } from './attend.js'
 import { isOverBudget, type MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { KernelExecutor } from './executor.js'
+import { IndexUpkeep } from './index-upkeep.js'
 import { Parts } from './parts.js'
 import { pinVersion } from './pinned-version.js'
 import { PrimingProgress } from './priming-progress.js'
 import { fromRecord, toRecord } from './recall.js'
 import { deletedRows } from './search.js'
-import { estimateBytes, Pins } from './segment.js'
+import { estimateBytes, Pins, type Segment } from './segment.js'
 import { waitFor } from './single-flight.js'
 import { SourceWatch } from './source-watch.js'
 import type { CollectionFiles } from './store.js'
@@ -45,6 +46,8 @@ export interface CollectionOptions {
   readonly executor: KernelExecutor
   readonly clock: Clock
   readonly random: Random
+  /** Collections of fewer rows get no clusters. */
+  readonly clusteredRowsMin: number
   readonly emit: (event: CacheEvent) => void
   /** Runs a write to disk after those before it. */
   readonly inBackground: (task: () => Promise<void>) => void
@@ -62,6 +65,9 @@ export class Collection {
   #source: CachedCollection
   #loaded: Promise<void> | null = null
   #parts: Parts
+  #upkeep: IndexUpkeep
+  /** Settles when nothing is left in memory of work on an index that was let go. */
+  #abandoned: Promise<unknown> = Promise.resolve()
   #current: Version | null = null
   /** The current one and older ones, newest first. */
   #versions: Version[] = []
@@ -86,6 +92,7 @@ export class Collection {
     this.#source = source
     this.#options = options
     this.#parts = this.#createParts()
+    this.#upkeep = this.#createUpkeep(this.#parts)
     this.#watch = new SourceWatch(() => this.#ask(), options.clock)
   }
 
@@ -113,7 +120,9 @@ export class Collection {
     }
     if (hit) this.#counts.hits++
     else this.#counts.misses++
-    return this.#pinned(version)
+    const pinned = this.#pinned(version)
+    this.#upkeep.consider()
+    return pinned
   }
 
   /** The current version, when nothing has to be waited for to know that it is the one wanted: the way of most queries. */
@@ -164,6 +173,7 @@ export class Collection {
     await this.#load()
     this.#counts.invalidations++
     this.#forget()
+    await this.#abandoned
     // After the writes under way, which would bring files back while the folder is being emptied.
     await new Promise<void>((resolve, reject) => {
       this.#options.inBackground(() => this.#options.files.remove().then(resolve, reject))
@@ -175,6 +185,13 @@ export class Collection {
   async close(): Promise<void> {
     await this.#jobTail
     this.#leave()
+    await this.#abandoned
+  }
+
+  /** Resolves when the background has nothing more to improve. */
+  async indexed(): Promise<void> {
+    await this.#abandoned
+    await this.#upkeep.done()
   }
 
   #leave(): void {
@@ -185,6 +202,7 @@ export class Collection {
     this.#parts.retire(
       new GatewayError('LG_GENERATION_EXPIRED', `${this.#name}: invalidated while it was being pulled`),
     )
+    this.#abandoned = Promise.all([this.#abandoned, this.#upkeep.done()])
   }
 
   /** Lets go of everything that was read; jobs under way end, and begin anew if they build. */
@@ -192,6 +210,7 @@ export class Collection {
     this.#watch.forget()
     this.#leave()
     this.#parts = this.#createParts()
+    this.#upkeep = this.#createUpkeep(this.#parts)
   }
 
   primingRetryMs(): number | null {
@@ -228,6 +247,7 @@ export class Collection {
     const residents = [...this.#parts.residents]
     return {
       state: this.#state(),
+      index: this.#upkeep.statistics(),
       generation: version?.generation ?? null,
       witness: version?.witness ?? null,
       checkedAtMs: this.#watch.observed?.atMs ?? null,
@@ -275,6 +295,41 @@ export class Collection {
         emit({ kind: 'evicted', ref })
       },
     })
+  }
+
+  #createUpkeep(parts: Parts): IndexUpkeep {
+    const { budget, executor, clock, lifetime, ref, emit, clusteredRowsMin } = this.#options
+    return new IndexUpkeep({
+      parts,
+      budget,
+      executor,
+      clock,
+      lifetime,
+      clusteredRowsMin,
+      current: () => this.#current,
+      queue: (run) => this.#queue(run),
+      replace: (successors) => this.#replace(successors),
+      changed: () => this.#options.inBackground(() => this.#store()),
+      onTrained: (centroids, rows) => emit({ kind: 'trained', ref, centroids, rows }),
+      onFailed: ({ code, message }) => emit({ kind: 'index-failed', ref, code, message }),
+    })
+  }
+
+  /** Gives every version the successors of its segments; who has pinned one keeps what it was. */
+  #replace(successors: ReadonlyMap<Segment, Segment>): void {
+    const parts = this.#parts
+    const renewed = parts.replace(successors)
+    const current = this.#current
+    const replaced = this.#versions
+    this.#versions = replaced.map((version) => {
+      const slots = version.parts.map(({ part, mask }) => ({ part: renewed.get(part) ?? part, mask }))
+      const again = { ...version, parts: slots, segments: parts.mask(slots, version.dimension) }
+      if (version === current) this.#current = again
+      return again
+    })
+    for (const version of this.#versions) hold(version)
+    for (const version of replaced) drop(version)
+    this.#options.inBackground(() => this.#store())
   }
 
   /** Takes the source as the caller has it; what was read under another configuration of it is let go. */
@@ -403,14 +458,20 @@ export class Collection {
   #job(name: string, run: () => Promise<Version>): Promise<Version> {
     const running = this.#jobs.get(name)
     if (running !== undefined) return running
-    const job = this.#jobTail
-      .then(() => this.#parts.use(run))
-      .catch((error: unknown) => Promise.reject(toGatewayError(error)))
+    const job = this.#queue(run)
+    this.#jobs.set(name, job)
     const done = (): void => {
       this.#jobs.delete(name)
     }
-    this.#jobTail = job.then(done, done)
-    this.#jobs.set(name, job)
+    job.then(done, done)
+    return job
+  }
+
+  #queue<T>(run: () => Promise<T>): Promise<T> {
+    const job = this.#jobTail
+      .then(() => this.#parts.use(run))
+      .catch((error: unknown) => Promise.reject(toGatewayError(error)))
+    this.#jobTail = job.catch(() => {}) // its caller is told
     return job
   }
 
@@ -505,15 +566,13 @@ export class Collection {
       held.confirmed = true
       return held
     }
-    const segments = slots.flatMap(({ part, mask }) =>
-      part.segments.map((segment) => ({ segment, mask, codebook: parts.codebooks.get(part.codebook!)! })),
-    )
-    let rows = 0
-    for (const { segment, mask } of segments) {
-      rows += segment.rows
-      if (mask !== null) for (const _ of deletedRows(segment.resident!.ordinals, mask)) rows--
-    }
     const { generation, readIdentity, dimension, columns, vectorColumn, idColumn } = manifest
+    const segments = parts.mask(slots, dimension)
+    let rows = 0
+    for (const masked of segments) {
+      rows += masked.segment.rows
+      for (const _ of deletedRows(masked, masked.segment.resident!.ordinals)) rows--
+    }
     const dataRef = formatCollection(this.#options.ref)
     return {
       generation,
@@ -537,11 +596,13 @@ export class Collection {
     if (dimension === null) return
     const { metric } = this.#source.info
     let bytes = 0
+    const held = new Set<Segment>()
     for (const part of manifest.parts) {
       const cached = parts.find(part, manifest)
-      if (cached !== null) for (const segment of cached.segments) bytes += segment.bytes
+      if (cached !== null) for (const segment of cached.segments) held.add(segment)
       else if (part.rows !== null) bytes += estimateBytes({ rows: part.rows, dimension, metric })
     }
+    for (const segment of held) bytes += segment.bytes
     if (bytes > this.#options.budget.pool.bytesMax) throw this.#tooLarge(`about ${bytes}`)
   }
 
@@ -556,7 +617,9 @@ export class Collection {
   }
 
   /** Brings every segment of a version back into memory, from disk or else from the source. */
-  async #bringBack(version: Version): Promise<Version> {
+  async #bringBack(missing: Version): Promise<Version> {
+    // Meanwhile the background may have given it other segments.
+    const version = this.#held(missing.generation) ?? missing
     const pins = new Pins()
     try {
       if (await this.#parts.restoreAll(version, pins)) return version
@@ -600,6 +663,7 @@ export class Collection {
     const wanted = new Set(this.#versions.flatMap(({ parts }) => parts.map(({ part }) => part)))
     this.#parts.retain(wanted)
     this.#options.inBackground(() => this.#store())
+    this.#upkeep.consider()
     return version
   }
 
@@ -608,6 +672,7 @@ export class Collection {
     const { files, lifetime } = this.#options
     const parts = this.#parts
     const versions = this.#versions
+    if (versions.length === 0) return // it has left memory: what is on disk is for the next process
     const segments = new Set(versions.flatMap((version) => version.segments.map(({ segment }) => segment)))
     await parts.saveCodebooks(lifetime)
     for (const segment of segments) {
@@ -615,7 +680,13 @@ export class Collection {
       await parts.store(segment, lifetime)
     }
     if (versions !== this.#versions) return
-    await files.saveRecord(toRecord(this.#source.info.metric, versions, this.#watch.sightings), lifetime)
+    const { metric } = this.#source.info
+    const { sightings } = this.#watch
+    await files.saveRecord(toRecord({ metric, versions, codebooks: parts.codebookRecords(), sightings }), lifetime)
+    if (lifetime.aborted || versions !== this.#versions) return // the record on disk may name what is retired here
+    parts.codebooks.retain(
+      new Set(versions.flatMap(({ segments }) => segments.map(({ codebook }) => codebook.version))),
+    )
     await files.retain({
       segments: new Set([...segments].map((segment) => segment.key)),
       codebooks: new Set([...parts.codebooks.all()].map((codebook) => codebook.version)),

@@ -8,6 +8,7 @@ import { readBundleWitness, writeBundle } from './bundle.js'
 import { Collection } from './collection.js'
 import type { KernelExecutor } from './executor.js'
 import { type FileSystem, nodeFileSystem } from './file-system.js'
+import { clusteredRowsMin } from './index-plan.js'
 import { type CacheLog, noStore, openStore } from './store.js'
 import type { CachedCollection, CacheEvent, CollectionStatistics, VectorCache } from './vector-cache.js'
 
@@ -23,12 +24,14 @@ export interface VectorCacheOptions {
   /** Seeds rotations: must not be guessable by whoever chooses vectors and queries (law 6). */
   readonly random: Random
   readonly log: CacheLog
+  /** Collections of fewer rows get no clusters; default: where they begin to pay. */
+  readonly clusteredRowsMin?: number
   readonly fileSystem?: FileSystem
 }
 
 /** A cache with a way to await what goes on in the background. */
 export interface VectorCacheHandle extends VectorCache {
-  /** Resolves when nothing is left to write to disk. */
+  /** Resolves when the background has nothing left to improve or to write to disk. */
   settled(): Promise<void>
 }
 
@@ -52,6 +55,11 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
     })
   }
   const emit = (event: CacheEvent): void => {
+    if (event.kind === 'index-failed')
+      log.warn(
+        { collection: formatCollection(event.ref), code: event.code },
+        `the index stays as it is, and is tried again later: ${event.message}`,
+      )
     for (const listener of listeners) listener(event)
   }
   const collectionOf = (source: CachedCollection): Collection => {
@@ -69,6 +77,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
       executor,
       clock,
       random,
+      clusteredRowsMin: options.clusteredRowsMin ?? clusteredRowsMin,
       emit,
       inBackground,
       lifetime,
@@ -118,7 +127,13 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    settled: () => background,
+    async settled() {
+      for (let seen: Promise<void> | null = null; seen !== background; ) {
+        seen = background
+        await Promise.all(Array.from(collections.values(), (collection) => collection.indexed()))
+        await background
+      }
+    },
     async close() {
       if (closing.signal.aborted) return
       closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down'))
@@ -131,6 +146,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
 
 const neverAsked = (diskBytes: number): CollectionStatistics => ({
   state: 'cold',
+  index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, lastError: null },
   generation: null,
   witness: null,
   checkedAtMs: null,

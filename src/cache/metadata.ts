@@ -68,11 +68,17 @@ export class SegmentMetadata {
 
   /** One Arrow IPC stream of one batch. */
   toIpc(): Uint8Array {
+    const batch = this.toBatch()
+    return tableToIPC(new Table(batch.schema, [batch]), 'stream')
+  }
+
+  /** Borrows the columns. */
+  toBatch(): RecordBatch {
     const children = this.data.map((data, i) => toArrow(data, this.columns[i]!.type))
     const fields = children.map((child, i) => new Field(this.columns[i]!.name, child.type, true))
     const schema = new Schema(fields, new Map([[columnsKey, JSON.stringify(this.columns)]]))
     const rows = makeData({ type: new Struct(fields), length: this.rows, nullCount: 0, children })
-    return tableToIPC(new Table(schema, [new Batch(schema, rows)]), 'stream')
+    return new Batch(schema, rows)
   }
 
   /** A copy of one value. */

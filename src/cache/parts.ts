@@ -5,21 +5,24 @@ import type { Metric } from '../core/metric.js'
 import type { MemoryBudget } from './budget.js'
 import { formatCodebook, parseCodebook } from './codebook.js'
 import { CodebookShelf } from './codebook-shelf.js'
+import type { CollectionRecord } from './collection-record.js'
 import type { KernelExecutor } from './executor.js'
-import { type PulledPart, pullPart } from './priming.js'
+import { type PulledPart, type PulledSegment, pullPart } from './priming.js'
+import type { MaskedSegment } from './search.js'
 import {
   layOut,
   openResident,
   type Pins,
   type ResidentSegment,
   Segment,
+  type SegmentDescription,
   sectionBytesOf,
   spaceBytes,
 } from './segment.js'
 import type { IdKind } from './segment-ids.js'
 import type { CollectionFiles } from './store.js'
 import type { CachedCollection } from './vector-cache.js'
-import type { CachedPart, Version } from './versions.js'
+import { type CachedPart, maskSegments, type Version } from './versions.js'
 
 interface PartsOptions {
   readonly metric: Metric
@@ -43,6 +46,7 @@ export class Parts {
   readonly #parts = new Map<string, CachedPart>()
   readonly #residents = new Set<Segment>()
   readonly #retirement = new AbortController()
+  readonly #codebooksSaved = new Set<string>()
   #jobs = 0
 
   constructor(options: PartsOptions) {
@@ -139,17 +143,48 @@ export class Parts {
     }
   }
 
+  recallSegment(of: SegmentDescription): Segment {
+    return this.#segment(of)
+  }
+
   /** A part known from the record of an earlier process. */
-  recall(
-    part: Omit<CachedPart, 'segments'>,
-    segments: readonly { key: string; rows: number; bytes: number }[],
-  ): CachedPart {
-    const recalled = {
-      ...part,
-      segments: segments.map((segment) => this.#segment(part.key, segment)),
+  recall(part: CachedPart): CachedPart {
+    this.#parts.set(partName(part.key, part.readIdentity), part)
+    return part
+  }
+
+  /** The segments of parts under their masks, each with the codebook it is searched with. */
+  mask(slots: Version['parts'], dimension: number | null): MaskedSegment[] {
+    return maskSegments(slots, ({ codebook }) =>
+      codebook === null ? this.codebooks.forDimension(dimension!)! : this.codebooks.get(codebook)!,
+    )
+  }
+
+  /** Takes what was made in a segment's or several segments' place, pinned. */
+  admit(made: PulledSegment, pins: Pins): Segment {
+    const segment = this.#segment(made)
+    segment.settle(made.resident)
+    this.#keep(segment, pins)
+    return segment
+  }
+
+  /** Parts that have any of these segments, each with the part that has their successors instead. */
+  replace(successors: ReadonlyMap<Segment, Segment>): ReadonlyMap<CachedPart, CachedPart> {
+    const replaced = new Map<CachedPart, CachedPart>()
+    for (const [name, part] of this.#parts) {
+      if (!part.segments.some((segment) => successors.has(segment))) continue
+      // A successor leaves out the parts that the current version does not have; older ones keep the segment for those.
+      const segments = new Set(
+        part.segments.map((segment) => {
+          const successor = successors.get(segment)
+          return successor?.runs.some((run) => run.part === part.key) === true ? successor : segment
+        }),
+      )
+      const renewed = { ...part, segments: [...segments] }
+      replaced.set(part, renewed)
+      this.#parts.set(name, renewed)
     }
-    this.#parts.set(partName(part.key, part.readIdentity), recalled)
-    return recalled
+    return replaced
   }
 
   /** Forgets parts that no version has. */
@@ -183,23 +218,16 @@ export class Parts {
     this.#options.budget.touch(segment)
   }
 
-  #segment(
-    part: CachedPart['key'],
-    of: { readonly key: string; readonly rows: number; readonly bytes: number },
-  ): Segment {
-    const { key, rows, bytes } = of
-    return new Segment(
-      { key, part, rows, bytes },
-      {
-        settled: (segment) => this.#residents.add(segment),
-        left: (segment, evicted) => {
-          this.#options.budget.forget(segment)
-          this.#residents.delete(segment)
-          if (evicted) this.#options.onEvicted()
-          this.#releaseIfUnused()
-        },
+  #segment(of: SegmentDescription): Segment {
+    return new Segment(of, {
+      settled: (segment) => this.#residents.add(segment),
+      left: (segment, evicted) => {
+        this.#options.budget.forget(segment)
+        this.#residents.delete(segment)
+        if (evicted) this.#options.onEvicted()
+        this.#releaseIfUnused()
       },
-    )
+    })
   }
 
   /** Fills the part's segments with what was pulled, or makes them. */
@@ -215,10 +243,8 @@ export class Parts {
       : {
           key: part.key,
           readIdentity: manifest.readIdentity,
-          codebook:
-            manifest.dimension === null ? null : (this.codebooks.forDimension(manifest.dimension)?.version ?? null),
           skipped: pulled.skipped,
-          segments: pulled.segments.map((segment) => this.#segment(part.key, segment)),
+          segments: pulled.segments.map((segment) => this.#segment(segment)),
         }
     for (const [i, segment] of cached.segments.entries()) {
       const { resident } = pulled.segments[i]!
@@ -250,25 +276,39 @@ export class Parts {
     })
   }
 
-  /** Reads the named codebooks; answers those that are there. */
-  async loadCodebooks(versions: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+  /** Reads the codebooks of an earlier process; answers those that are there. */
+  async loadCodebooks(records: CollectionRecord['codebooks']): Promise<ReadonlySet<string>> {
     const loaded = new Set<string>()
-    for (const version of versions) {
+    for (const { version, active, training } of records) {
       const codebook = await this.#options.files.loadCodebook(version, (text) => {
         const parsed = parseCodebook(text)
         if (parsed.version !== version) throw new GatewayError('LG_CORRUPT', `codebook is ${parsed.version}`)
         return parsed
       })
       if (codebook === null) continue
-      this.codebooks.add(codebook)
+      if (active) this.codebooks.activate(codebook, training)
+      else this.codebooks.add(codebook, training)
+      this.#codebooksSaved.add(version)
       loaded.add(version)
     }
     return loaded
   }
 
   async saveCodebooks(signal: AbortSignal): Promise<void> {
-    for (const { codebook } of this.codebooks.all())
-      await this.#options.files.saveCodebook(codebook.version, formatCodebook(codebook), signal)
+    for (const { codebook } of this.codebooks.all()) {
+      const { version } = codebook
+      if (this.#codebooksSaved.has(version)) continue
+      if (await this.#options.files.saveCodebook(version, formatCodebook(codebook), signal))
+        this.#codebooksSaved.add(version)
+    }
+  }
+
+  codebookRecords(): CollectionRecord['codebooks'] {
+    return Array.from(this.codebooks.all(), (placed) => ({
+      version: placed.version,
+      active: this.codebooks.isActive(placed),
+      training: placed.training,
+    }))
   }
 }
 

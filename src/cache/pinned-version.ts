@@ -1,7 +1,8 @@
 import type { CollectionRef } from '../core/generation.js'
+import { compareUtf8 } from '../core/id.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
-import { firstAtLeast, searchSegments } from './search.js'
+import { isDeleted, searchSegments } from './search.js'
 import { Pins, type ResidentSegment } from './segment.js'
 import type { CachedCollection, PinnedVersion, RowLocation } from './vector-cache.js'
 import type { Version } from './versions.js'
@@ -22,7 +23,14 @@ export function pinVersion(version: Version, { ref, info, checkedAtMs, executor,
     budget.touch(segment)
   }
   const { segments, columns } = version
+  const codebooks = new Set(segments.map(({ codebook }) => codebook))
+  for (const codebook of codebooks) codebook.pins++
   const residentAt = (location: RowLocation): ResidentSegment => segments[location.segment]!.segment.resident!
+  const partAt = ({ segment, position }: RowLocation): string => {
+    const of = segments[segment]!.segment
+    return of.runs[of.runOf(position)]!.part
+  }
+  const ordinalAt = (location: RowLocation): number => residentAt(location).ordinals[location.position]!
   const columnIndex = new Map(columns.map((column, index) => [column.name, index]))
   return {
     ref,
@@ -39,15 +47,12 @@ export function pinVersion(version: Version, { ref, info, checkedAtMs, executor,
     async find(id, { signal }) {
       signal.throwIfAborted()
       const found: RowLocation[] = []
-      for (const [index, { segment, mask }] of segments.entries()) {
-        const { ids, ordinals } = segment.resident!
-        for (const position of ids.find(id)) {
-          const ordinal = ordinals[position]!
-          const deleted = mask !== null && mask.ordinals[firstAtLeast(mask.ordinals, ordinal)] === ordinal
-          if (!deleted) found.push({ segment: index, position })
-        }
+      for (const [index, masked] of segments.entries()) {
+        const { ids, ordinals } = masked.segment.resident!
+        for (const position of ids.find(id))
+          if (!isDeleted(masked, ordinals, position)) found.push({ segment: index, position })
       }
-      return found
+      return found.sort((a, b) => compareUtf8(partAt(a), partAt(b)) || ordinalAt(a) - ordinalAt(b))
     },
     id: (location) => residentAt(location).ids.get(location.position),
     vector: (location) => residentAt(location).block.vector(location.position),
@@ -57,6 +62,9 @@ export function pinVersion(version: Version, { ref, info, checkedAtMs, executor,
         names === undefined ? columns.map((_, index) => index) : names.map((name) => columnIndex.get(name)!)
       return wanted.map((index) => metadata!.cell(location.position, index))
     },
-    release: () => pins.release(),
+    release() {
+      pins.release()
+      for (const codebook of codebooks) codebook.pins--
+    },
   }
 }

@@ -1,4 +1,5 @@
 /** How many principal directions a collection's rows are coded along, if any: by what they rule out on a sample. */
+import { setImmediate } from 'node:timers/promises'
 import type { Basis } from './basis.js'
 import { type Centroids, centroidVectors, tableBytesMax } from './centroids.js'
 import { padDimension } from './padding.js'
@@ -79,7 +80,7 @@ export async function choosePrefix(
   const owners = new Uint32Array(memory.buffer, at.owners, rows)
   const radii = new Float32Array(memory.buffer, at.squares, rows).map(Math.sqrt)
   const places = { centroids: centroidVectors(centroids), owners, radii }
-  const passed = passedShares({ rows, padded, count, vectors, projections, ...places })
+  const passed = await passedShares(run, { rows, padded, count, vectors, projections, ...places })
   let best = { directions: 0, bytes: (padded + factorBytes) * (1 - savedMin) }
   for (const [index, share] of passed.entries()) {
     const directions = 16 * (index + 1)
@@ -96,16 +97,19 @@ export async function choosePrefix(
 }
 
 /** Share of the rows left by clusters that prefixes of 16, 32, … directions do not prove farther than the nearest. */
-function passedShares(given: {
-  readonly rows: number
-  readonly padded: number
-  readonly count: number
-  readonly vectors: Float32Array
-  readonly projections: Float32Array
-  readonly centroids: Float32Array
-  readonly owners: Uint32Array
-  readonly radii: Float32Array
-}): Float64Array {
+async function passedShares(
+  run: TrainingRun,
+  given: {
+    readonly rows: number
+    readonly padded: number
+    readonly count: number
+    readonly vectors: Float32Array
+    readonly projections: Float32Array
+    readonly centroids: Float32Array
+    readonly owners: Uint32Array
+    readonly radii: Float32Array
+  },
+): Promise<Float64Array> {
   const { rows, padded, count, vectors, projections, centroids, owners, radii } = given
   const steps = count / 16
   const passed = new Float64Array(steps)
@@ -125,6 +129,8 @@ function passedShares(given: {
   }
   let considered = 0
   for (let query = 0; query < queries; query++) {
+    await setImmediate() // a turn each: milliseconds in many dimensions
+    run.signal.throwIfAborted()
     const vector = vectors.subarray(query * padded, (query + 1) * padded)
     const distances = Float64Array.from({ length: centroids.length / padded }, (_, c) =>
       Math.sqrt(squareBetween(vector, centroids.subarray(c * padded, (c + 1) * padded))),

@@ -10,9 +10,12 @@ import type { CodebookShelf } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
 import { SegmentMetadata } from './metadata.js'
 import {
+  blockShape,
+  contentOf,
   layOut,
   openResident,
   type ResidentSegment,
+  type SegmentDescription,
   sectionBytes,
   segmentKey,
   segmentRowsMax,
@@ -33,10 +36,7 @@ export interface PullContext {
   readonly onRows: (count: number) => void
 }
 
-export interface PulledSegment {
-  readonly key: string
-  readonly rows: number
-  readonly bytes: number
+export interface PulledSegment extends SegmentDescription {
   readonly resident: ResidentSegment
 }
 
@@ -133,19 +133,17 @@ function build(context: PullContext, part: Part, draft: Draft, chunk: number) {
   const idSections = ids.sections()
   const metadata =
     manifest.columns.length === 0 ? null : SegmentMetadata.fromBatches(manifest.columns, draft.metadata).toIpc()
-  const shape = sectionBytes({
-    rows: draft.rows,
-    dimension,
-    metric,
+  const shape = blockShape({ rows: draft.rows, dimension, metric, codebook: codebook.codebook })
+  const lengths = sectionBytes(shape, {
     idSections: idSections.map((section) => section.byteLength),
     metadata: metadata?.byteLength ?? null,
   })
-  const bytes = spaceBytes(shape, draft.rows)
+  const bytes = spaceBytes(lengths, draft.rows)
   const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
   try {
     const codebookOffset = codebook.place(allocation.arena, budget)
-    const space = layOut(allocation, shape, draft.rows)
-    const block = startBlock(space, dimension, metric)
+    const space = layOut(allocation, lengths, draft.rows)
+    const block = startBlock(space, shape)
     const ordinals = new Uint32Array(
       allocation.arena.memory.buffer,
       space.sections.get('ordinals')!.byteOffset,
@@ -160,15 +158,18 @@ function build(context: PullContext, part: Part, draft: Draft, chunk: number) {
     space.sections.get('ids')!.set(idSections[0]!)
     if (idSections[1] !== undefined) space.sections.get('idOffsets')!.set(idSections[1])
     if (metadata !== null) space.sections.get('metadata')!.set(metadata)
-    const key = segmentKey({
-      part: part.key,
-      readIdentity: manifest.readIdentity,
-      metric,
-      codebook: codebook.version,
-      chunk,
-    })
+    const content = contentOf({ part: part.key, readIdentity: manifest.readIdentity, metric, chunk })
+    const codes = block.quantized ? codebook.version : null
     return {
-      pulled: { key, rows: draft.rows, bytes, resident: openResident(space, ids.kind, block) },
+      pulled: {
+        key: segmentKey(content, codes),
+        content,
+        codebook: codes,
+        rows: draft.rows,
+        bytes,
+        runs: [{ part: part.key, start: 0, rows: draft.rows }],
+        resident: openResident(space, ids.kind, block),
+      },
       job: { arena: allocation.arena, block: block.allocation.offset, codebook: codebookOffset },
     }
   } catch (error) {

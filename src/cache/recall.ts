@@ -3,10 +3,17 @@ import type { Metric } from '../core/metric.js'
 import { bundleWitness } from './bundle.js'
 import { type CollectionRecord, packOrdinals, unpackOrdinals } from './collection-record.js'
 import type { Parts } from './parts.js'
+import type { Segment } from './segment.js'
 import type { CachedPart, Sighting, Sightings, Version } from './versions.js'
 
 /** What a restart will need of these versions. Parts and masks that versions share are written once. */
-export function toRecord(metric: Metric, versions: readonly Version[], sightings: Sightings): CollectionRecord {
+export function toRecord(of: {
+  readonly metric: Metric
+  readonly versions: readonly Version[]
+  readonly codebooks: CollectionRecord['codebooks']
+  readonly sightings: Sightings
+}): CollectionRecord {
+  const { metric, versions, codebooks, sightings } = of
   const parts = new Map<CachedPart, number>()
   const masks = new Map<string, { readonly index: number; readonly mask: DeleteMask }>()
   const partIndex = (part: CachedPart): number => {
@@ -33,35 +40,52 @@ export function toRecord(metric: Metric, versions: readonly Version[], sightings
       return [index, maskIndex(index, mask)] as const
     }),
   }))
+  const segments = new Map<Segment, number>()
+  const segmentIndex = (segment: Segment): number => {
+    if (!segments.has(segment)) segments.set(segment, segments.size)
+    return segments.get(segment)!
+  }
+  const writtenParts = Array.from(parts.keys(), ({ key, readIdentity, skipped, segments }) => ({
+    key,
+    readIdentity,
+    skipped,
+    segments: segments.map(segmentIndex),
+  }))
   return {
     metric,
-    parts: [...parts.keys()].map(({ key, readIdentity, codebook, skipped, segments }) => ({
+    segments: Array.from(segments.keys(), ({ key, content, codebook, rows, bytes, runs }) => ({
       key,
-      readIdentity,
+      content,
       codebook,
-      skipped,
-      segments: segments.map((segment) => ({ key: segment.key, rows: segment.rows, bytes: segment.bytes })),
+      rows,
+      bytes,
+      runs,
     })),
+    parts: writtenParts,
+    codebooks,
     masks: [...masks.values()].map(({ mask }) => ({ identity: mask.identity, ordinals: packOrdinals(mask.ordinals) })),
     versions: written,
     sightings: sightings.list(),
   }
 }
 
-/** Versions of an earlier process, but those read under another configuration and those whose codebook is gone. */
+/** Versions of an earlier process, but those read under another configuration and those whose codes' codebook is gone. */
 export async function fromRecord(
   record: CollectionRecord,
   parts: Parts,
   dataRef: string,
   configuration: string | null,
 ): Promise<{ readonly versions: readonly Version[]; readonly sightings: readonly Sighting[] }> {
-  const named = new Set(record.parts.flatMap(({ codebook }) => codebook ?? []))
-  const codebooks = await parts.loadCodebooks(named)
-  const recalled = record.parts.map(({ segments, key, ...part }) =>
-    part.codebook === null || codebooks.has(part.codebook)
-      ? parts.recall({ ...part, key: partKey(key) }, segments)
-      : null,
+  const codebooks = await parts.loadCodebooks(record.codebooks)
+  // Segments without codes are searched with the active codebook.
+  const plain = record.codebooks.every(({ version, active }) => !active || codebooks.has(version))
+  const segments = record.segments.map((segment) =>
+    (segment.codebook === null ? plain : codebooks.has(segment.codebook)) ? parts.recallSegment(segment) : null,
   )
+  const recalled = record.parts.map(({ key, ...part }) => {
+    const own = part.segments.flatMap((index) => segments[index] ?? [])
+    return own.length < part.segments.length ? null : parts.recall({ ...part, key: partKey(key), segments: own })
+  })
   const masks = record.masks.map(({ identity, ordinals }) => ({ identity, ordinals: unpackOrdinals(ordinals) }))
   const versions = record.versions.flatMap((version): Version[] => {
     if (version.configuration !== configuration) return []
@@ -70,16 +94,13 @@ export async function fromRecord(
       return part === null ? [] : [{ part, mask: mask === null ? null : masks[mask]! }]
     })
     if (slots.length < version.parts.length) return []
-    const segments = slots.flatMap(({ part, mask }) =>
-      part.segments.map((segment) => ({ segment, mask, codebook: parts.codebooks.get(part.codebook!)! })),
-    )
     const named = { generation: generation(version.generation), dimension: version.dimension ?? 0, dataRef }
     return [
       {
         ...version,
         generation: named.generation,
         parts: slots,
-        segments,
+        segments: parts.mask(slots, version.dimension),
         witness: bundleWitness(named),
         confirmed: configuration !== null,
       },

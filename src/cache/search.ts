@@ -13,10 +13,16 @@ import { complement, countRows, trim } from './row-bitmap.js'
 import type { ResidentSegment, Segment } from './segment.js'
 import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
-/** One segment of a version under its delete mask. */
+/** Which rows of a run are deleted; `all` when the version does not have the run. */
+export type RunMask = DeleteMask | 'all' | null
+
+/** One segment of a version under its delete masks. */
 export interface MaskedSegment {
   readonly segment: Segment
-  readonly mask: DeleteMask | null
+  /** One a run. */
+  readonly masks: readonly RunMask[]
+  /** Names the masks; empty when every row is live. */
+  readonly maskKey: string
   readonly codebook: PlacedCodebook
 }
 
@@ -52,14 +58,14 @@ export async function searchSegments(
   try {
     const shelves: Shelf[] = []
     for (const [index, masked] of target.segments.entries()) {
-      const { segment, mask, codebook } = masked
+      const { segment, maskKey, codebook } = masked
       const resident = segment.resident!
       let allow = 0
-      if (mask !== null || filter !== null) {
-        const bitmap = await resident.allow.acquire(`${mask?.identity ?? ''}\n${filterKey}`, async (words) => {
+      if (maskKey !== '' || filter !== null) {
+        const bitmap = await resident.allow.acquire(`${maskKey}\n${filterKey}`, async (words) => {
           // Between segments others get their turn: a filter over many rows takes milliseconds.
           await new Promise(setImmediate)
-          const count = fillAllowed(words, resident, mask, filter)
+          const count = fillAllowed(words, masked, resident, filter)
           resident.block.arrangeBitmap(words)
           return count
         })
@@ -86,8 +92,8 @@ export async function searchSegments(
 /** Sets the bits of live rows that pass the filter in zeroed words; answers how many. */
 function fillAllowed(
   words: Uint32Array,
+  masked: MaskedSegment,
   resident: ResidentSegment,
-  mask: DeleteMask | null,
   filter: BoundPredicate | null,
 ): number {
   const rows = resident.ordinals.length
@@ -97,24 +103,42 @@ function fillAllowed(
   } else {
     words.set(evaluateFilter(filter, resident.metadata!, rows))
   }
-  if (mask !== null) for (const row of deletedRows(resident.ordinals, mask)) words[row >>> 5]! &= ~(1 << (row & 31))
+  for (const row of deletedRows(masked, resident.ordinals)) words[row >>> 5]! &= ~(1 << (row & 31))
   return countRows(words)
 }
 
-/** Rows of a segment that the mask deletes. Both lists of ordinals ascend. */
-export function* deletedRows(ordinals: Uint32Array, mask: DeleteMask): Generator<number> {
-  let row = 0
-  for (let i = firstAtLeast(mask.ordinals, ordinals[0] ?? 0); i < mask.ordinals.length; i++) {
-    const deleted = mask.ordinals[i]!
-    row = firstAtLeast(ordinals, deleted, row)
-    if (row === ordinals.length) return
-    if (ordinals[row] === deleted) yield row
+/** Rows of a segment that are not live. */
+export function* deletedRows({ segment, masks }: MaskedSegment, ordinals: Uint32Array): Generator<number> {
+  for (const [index, mask] of masks.entries()) {
+    if (mask === null) continue
+    const { start, rows } = segment.runs[index]!
+    const end = start + rows
+    if (mask === 'all') {
+      for (let row = start; row < end; row++) yield row
+      continue
+    }
+    let row = start
+    for (let i = firstAtLeast(mask.ordinals, ordinals[start] ?? 0); i < mask.ordinals.length; i++) {
+      const deleted = mask.ordinals[i]!
+      row = firstAtLeast(ordinals, deleted, row, end)
+      if (row === end) break
+      if (ordinals[row] === deleted) yield row
+    }
   }
 }
 
-export function firstAtLeast(ascending: Uint32Array, value: number, from = 0): number {
+/** Whether a row is not live. */
+export function isDeleted({ segment, masks }: MaskedSegment, ordinals: Uint32Array, row: number): boolean {
+  const mask = masks[segment.runOf(row)]!
+  if (mask === null || mask === 'all') return mask === 'all'
+  const ordinal = ordinals[row]!
+  return mask.ordinals[firstAtLeast(mask.ordinals, ordinal)] === ordinal
+}
+
+/** The first index in [from, to) whose value is at least `value`; `to` when there is none. */
+function firstAtLeast(ascending: Uint32Array, value: number, from = 0, to = ascending.length): number {
   let low = from
-  let high = ascending.length
+  let high = to
   while (low < high) {
     const middle = (low + high) >>> 1
     if (ascending[middle]! < value) low = middle + 1
@@ -197,7 +221,7 @@ const hitsOf = (group: readonly Shelf[], reply: ScanReply): ShardHit[] =>
     return {
       distance,
       id: resident.ids.get(position),
-      part: masked.segment.part,
+      part: masked.segment.runs[masked.segment.runOf(position)]!.part,
       row: resident.ordinals[position]!,
       location: { segment: index, position },
     }
@@ -209,7 +233,7 @@ const compareShardHits = (a: ShardHit, b: ShardHit): number =>
 const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
   [...a, ...b].sort(compareShardHits).slice(0, k)
 
-/** Each row's place in the order of (id, ordinal) within its segment. */
+/** Each row's place in the order of (id, part, ordinal) within its segment, whose rows are in the order of the latter two. */
 function tieRanks(resident: ResidentSegment): Uint32Array {
   const { ids, ordinals } = resident
   const values = Array.from(ordinals, (_, row) => ids.get(row))

@@ -4,8 +4,9 @@ import type { PartKey } from '../core/generation.js'
 import type { Metric } from '../core/metric.js'
 import { AllowSlots, allowBytes } from './allow-slots.js'
 import type { Allocation } from './arena.js'
-import { type Block, blockBytes, createBlock, openBlock, quantizedRowsMin } from './block.js'
+import { type Block, type BlockShape, blockBytes, createBlock, openBlock, quantizedRowsMin } from './block.js'
 import type { Evictable } from './budget.js'
+import type { Codebook } from './codebook.js'
 import { SegmentMetadata } from './metadata.js'
 import { segmentFormatVersion } from './segment-file.js'
 import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
@@ -16,17 +17,43 @@ const segmentVectorBytesMax = 16 * 1024 * 1024
 export const segmentRowsMax = (dimension: number): number =>
   Math.max(1, Math.floor(segmentVectorBytesMax / (4 * dimension)))
 
-/** Names a segment by everything that decides its bytes. */
-export function segmentKey(of: {
+const sha256 = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex')
+
+/** Names the rows of a pulled segment, whatever they are coded with. */
+export const contentOf = (of: {
   readonly part: PartKey
   readonly readIdentity: string
   readonly metric: Metric
-  readonly codebook: string
   /** Number of the segment inside its part. */
   readonly chunk: number
-}): string {
-  const text = JSON.stringify([segmentFormatVersion, of.part, of.readIdentity, of.metric, of.codebook, of.chunk])
-  return createHash('sha256').update(text).digest('hex')
+}): string => sha256([of.part, of.readIdentity, of.metric, of.chunk])
+
+/** The same for rows of several segments: of each, its content and which of its runs. */
+export const mergedContentOf = (of: readonly (readonly [content: string, runs: readonly number[]])[]): string =>
+  sha256(of)
+
+/** Names a segment by everything that decides its bytes; `codebook` is null when it has no codes. */
+export const segmentKey = (content: string, codebook: string | null): string =>
+  sha256([segmentFormatVersion, content, codebook])
+
+/** Rows of one part in a segment: one after another, ordinals ascending. */
+export interface SegmentRun {
+  readonly part: PartKey
+  readonly start: number
+  readonly rows: number
+}
+
+/** What is known of a segment whether it is in memory or not. */
+export interface SegmentDescription {
+  readonly key: string
+  readonly content: string
+  /** Version of the codebook that its codes were made with; null when it has none. */
+  readonly codebook: string | null
+  readonly rows: number
+  /** Bytes of its allocation when resident. */
+  readonly bytes: number
+  /** In order of part keys, which is the order that rows of equal distance and id are told apart by. */
+  readonly runs: readonly SegmentRun[]
 }
 
 /** Sections of a segment, as in its file. `block` and what follows lie one after another in one allocation. */
@@ -40,7 +67,7 @@ export interface ResidentSegment {
   readonly allocation: Allocation
   readonly block: Block
   readonly ids: SegmentIds
-  /** uint32[rows], ascending. */
+  /** uint32[rows], ascending in every run. */
   readonly ordinals: Uint32Array
   readonly metadata: SegmentMetadata | null
   readonly allow: AllowSlots
@@ -58,21 +85,32 @@ export interface SegmentSpace {
 
 export type SectionBytes = ReadonlyMap<SectionName, number>
 
-/** Bytes of every section, for the allocation and the file. */
-export function sectionBytes(shape: {
+/** Rows of `quantizedRowsMin` and more get codes, of the kinds that the codebook is for; null: of none. */
+export function blockShape(of: {
   readonly rows: number
   readonly dimension: number
   readonly metric: Metric
-  readonly idSections: readonly number[]
-  readonly metadata: number | null
-}): SectionBytes {
-  const [ids, idOffsets] = shape.idSections
+  readonly codebook: Codebook | null
+}): BlockShape {
+  const { rows, dimension, metric, codebook } = of
+  const quantized = rows >= quantizedRowsMin
+  const clusters = quantized ? (codebook?.centroids?.count ?? 0) : 0
+  const directions = quantized ? (codebook?.basis?.count ?? 0) : 0
+  return { rows, dimension, metric, quantized, clusters, directions }
+}
+
+/** Bytes of every section, for the allocation and the file. */
+export function sectionBytes(
+  shape: BlockShape,
+  rest: { readonly idSections: readonly number[]; readonly metadata: number | null },
+): SectionBytes {
+  const [ids, idOffsets] = rest.idSections
   const bytes = new Map<SectionName, number>()
-  bytes.set('block', blockBytes({ ...shape, quantized: shape.rows >= quantizedRowsMin, clusters: 0, directions: 0 }))
+  bytes.set('block', blockBytes(shape))
   bytes.set('ids', ids!)
   if (idOffsets !== undefined) bytes.set('idOffsets', idOffsets)
   bytes.set('ordinals', shape.rows * 4)
-  if (shape.metadata !== null) bytes.set('metadata', shape.metadata)
+  if (rest.metadata !== null) bytes.set('metadata', rest.metadata)
   return bytes
 }
 
@@ -101,8 +139,8 @@ export function estimateBytes(part: {
   const rowsMax = segmentRowsMax(part.dimension)
   let bytes = 0
   for (let rows = part.rows; rows > 0; rows -= rowsMax) {
-    const shape = { ...part, rows: Math.min(rows, rowsMax) }
-    bytes += spaceBytes(sectionBytes({ ...shape, idSections: [shape.rows * 8], metadata: null }), shape.rows)
+    const shape = blockShape({ ...part, rows: Math.min(rows, rowsMax), codebook: null })
+    bytes += spaceBytes(sectionBytes(shape, { idSections: [shape.rows * 8], metadata: null }), shape.rows)
   }
   return bytes
 }
@@ -131,15 +169,7 @@ export function layOut(allocation: Allocation, bytes: SectionBytes, rows: number
 }
 
 /** An empty block in the space, to be filled and encoded. */
-export const startBlock = (space: SegmentSpace, dimension: number, metric: Metric): Block =>
-  createBlock(space.blockAllocation, {
-    rows: space.rows,
-    dimension,
-    metric,
-    quantized: space.rows >= quantizedRowsMin,
-    clusters: 0,
-    directions: 0,
-  })
+export const startBlock = (space: SegmentSpace, shape: BlockShape): Block => createBlock(space.blockAllocation, shape)
 
 /** Opens a space whose sections hold their content. Throws LG_CORRUPT. */
 export function openResident(space: SegmentSpace, idKind: IdKind, block: Block | null): ResidentSegment {
@@ -159,13 +189,14 @@ export function openResident(space: SegmentSpace, idKind: IdKind, block: Block |
   }
 }
 
-/** A part, or a piece of one, in the cache: immutable; its bytes come and go. */
+/** Rows of parts in the cache: immutable; their bytes come and go. */
 export class Segment implements Evictable {
   readonly key: string
-  readonly part: PartKey
+  readonly content: string
+  readonly codebook: string | null
   readonly rows: number
-  /** Bytes of its allocation when resident. */
   readonly bytes: number
+  readonly runs: readonly SegmentRun[]
   /** Versions that have it; without any it leaves memory with its last pin. */
   references = 0
   /** Set while its bytes are being written to disk: they must not change. */
@@ -174,15 +205,26 @@ export class Segment implements Evictable {
   #resident: ResidentSegment | null = null
   readonly #owner: SegmentOwner
 
-  constructor(
-    of: { readonly key: string; readonly part: PartKey; readonly rows: number; readonly bytes: number },
-    owner: SegmentOwner,
-  ) {
+  constructor(of: SegmentDescription, owner: SegmentOwner) {
     this.key = of.key
-    this.part = of.part
+    this.content = of.content
+    this.codebook = of.codebook
     this.rows = of.rows
     this.bytes = of.bytes
+    this.runs = of.runs
     this.#owner = owner
+  }
+
+  /** Index of the run that a row is in. */
+  runOf(row: number): number {
+    let low = 0
+    let high = this.runs.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if (this.runs[middle]!.start <= row) low = middle
+      else high = middle - 1
+    }
+    return low
   }
 
   get pins(): number {

@@ -30,7 +30,8 @@ export interface CollectionFiles {
   saveRecord(record: CollectionRecord, signal: AbortSignal): Promise<void>
   /** What `parse` makes of a codebook's text; it throws when the text is not what was saved under this version. */
   loadCodebook<T>(version: string, parse: (text: string) => T): Promise<T | null>
-  saveCodebook(version: string, text: string, signal: AbortSignal): Promise<void>
+  /** Whether it is on disk now. */
+  saveCodebook(version: string, text: string, signal: AbortSignal): Promise<boolean>
   hasSegment(key: string): boolean
   /** Lets `use` read the segment's verified sections. `discarded`: there was a file, and it was not usable. */
   readSegment<T>(key: string, use: (file: SegmentFileReader) => Promise<T>): Promise<T | 'absent' | 'discarded'>
@@ -144,9 +145,11 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
         try {
           await fileSystem.mkdir(folder, { recursive: true })
           await writeDurably(fileSystem, codebookPath(version), [Buffer.from(text, 'utf8')], signal)
+          return true
         } catch (error) {
-          if (signal.aborted) return
-          log.warn({ collection: formatCollection(ref), err: error }, 'codebook could not be written')
+          if (!signal.aborted)
+            log.warn({ collection: formatCollection(ref), err: error }, 'codebook could not be written')
+          return false
         }
       },
       hasSegment: (key) => entries.has(segmentPath(key)),
@@ -229,7 +232,7 @@ export const noStore: Store = {
     loadRecord: async () => null,
     saveRecord: async () => {},
     loadCodebook: async () => null,
-    saveCodebook: async () => {},
+    saveCodebook: async () => false,
     hasSegment: () => false,
     readSegment: async () => 'absent',
     writeSegment: async () => {},

@@ -84,8 +84,36 @@ export interface PinnedVersion {
 
 export type CollectionState = 'cold' | 'priming' | 'ready' | 'refreshing' | 'failed'
 
+/** How a collection's rows are laid out for search. It decides the speed of answers, never the answers. */
+export type IndexStatistics = {
+  /** Segments in memory, and how many of them are sorted by cluster or too small for codes. */
+  readonly segments: { readonly clustered: number; readonly flat: number; readonly plain: number }
+  /** Why the last attempt of the background to improve it failed; null when it did not. It is tried again by itself. */
+  readonly lastError: ErrorSeen | null
+} & (
+  | { readonly kind: 'flat' }
+  | { readonly kind: 'training'; readonly startedAtMs: number }
+  | {
+      readonly kind: 'clustered'
+      readonly centroids: number
+      readonly trainedAtMs: number
+      /** Rows of the collection when they were trained. */
+      readonly trainedRows: number
+      /** Mean distance of a row from its centroid then; null until all rows are in clusters. */
+      readonly meanRadius: number | null
+      readonly retraining: boolean
+    }
+)
+
+interface ErrorSeen {
+  readonly code: string
+  readonly message: string
+  readonly atMs: number
+}
+
 export interface CollectionStatistics {
   readonly state: CollectionState
+  readonly index: IndexStatistics
   readonly generation: Generation | null
   readonly witness: string | null
   readonly checkedAtMs: number | null
@@ -109,7 +137,7 @@ export interface CollectionStatistics {
   readonly partsPulled: number
   readonly segmentsRestored: number
   readonly segmentsDiscarded: number
-  readonly lastError: { readonly code: string; readonly message: string; readonly atMs: number } | null
+  readonly lastError: ErrorSeen | null
 }
 
 export interface CacheStatistics {
@@ -143,7 +171,14 @@ export type CacheEvent =
       readonly partsPulled: number
     }
   | { readonly kind: 'evicted' | 'invalidated'; readonly ref: CollectionRef }
-  | { readonly kind: 'failed'; readonly ref: CollectionRef; readonly code: string; readonly message: string }
+  /** `index-failed`: the background could not improve the index; answers are as before. */
+  | {
+      readonly kind: 'failed' | 'index-failed'
+      readonly ref: CollectionRef
+      readonly code: string
+      readonly message: string
+    }
+  | { readonly kind: 'trained'; readonly ref: CollectionRef; readonly centroids: number; readonly rows: number }
 
 export interface VectorCache {
   /**

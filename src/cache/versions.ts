@@ -1,17 +1,18 @@
+import { createHash } from 'node:crypto'
 import type { Manifest } from '../adapters/adapter.js'
 import type { Column } from '../core/column.js'
 import type { DeleteMask, Generation, PartKey } from '../core/generation.js'
 import type { SkippedRows } from '../core/vector-batch.js'
-import type { MaskedSegment } from './search.js'
+import type { PlacedCodebook } from './codebook-shelf.js'
+import type { MaskedSegment, RunMask } from './search.js'
 import type { Segment } from './segment.js'
 
 /** A part in the cache: shared by every version that has it. */
 export interface CachedPart {
   readonly key: PartKey
   readonly readIdentity: string
-  /** Version of the codebook its segments were encoded with; null when it has none. */
-  readonly codebook: string | null
   readonly skipped: SkippedRows
+  /** All of its rows; a segment may hold rows of other parts as well. */
   readonly segments: readonly Segment[]
 }
 
@@ -33,6 +34,29 @@ export interface Version {
   readonly configuration: string | null
   /** Read under the configuration of this process; one recalled from disk may not be, and only the manifest tells. */
   confirmed: boolean
+}
+
+/** The segments of parts under their masks. Rows that a segment has of other parts, or of a part that has them elsewhere, are left out. */
+export function maskSegments(
+  slots: Version['parts'],
+  codebookOf: (segment: Segment) => PlacedCodebook,
+): MaskedSegment[] {
+  const slotOf = new Map(slots.map((slot) => [slot.part.key, slot]))
+  const segments = new Set(slots.flatMap(({ part }) => part.segments))
+  return Array.from(segments, (segment) => {
+    const masks = segment.runs.map((run): RunMask => {
+      const slot = slotOf.get(run.part)
+      return slot === undefined || !slot.part.segments.includes(segment) ? 'all' : slot.mask
+    })
+    return { segment, masks, maskKey: maskKey(masks), codebook: codebookOf(segment) }
+  })
+}
+
+/** Short, because every query compares it. */
+function maskKey(masks: readonly RunMask[]): string {
+  if (masks.every((mask) => mask === null)) return ''
+  const names = masks.map((mask) => (mask === null || mask === 'all' ? mask : [mask.identity]))
+  return createHash('sha256').update(JSON.stringify(names)).digest('base64')
 }
 
 export const isResident = (version: Version): boolean =>

@@ -1,5 +1,5 @@
 /** How a query would be answered, told from what is known already: nothing is read, checked or pulled. */
-import type { CollectionState, VectorCache } from '../cache/vector-cache.js'
+import type { CollectionStatistics, VectorCache } from '../cache/vector-cache.js'
 import type { RecallContract } from '../core/contract.js'
 import type { QueryPlan, ShardPlan } from './gateway.js'
 import { versionKey } from './pins.js'
@@ -16,7 +16,8 @@ export function explainPlan(plan: Plan, query: Query, cache: VectorCache): Query
 
 function explainShard(shard: Shard, query: Query, cache: VectorCache): ShardPlan {
   const { ref, adapter, info } = shard.collection
-  const { state, rows, dimension } = cache.collectionStatistics(ref)
+  const statistics = cache.collectionStatistics(ref)
+  const { state, rows, dimension } = statistics
   const resident = state === 'ready' || state === 'refreshing'
   return {
     ref,
@@ -28,7 +29,7 @@ function explainShard(shard: Shard, query: Query, cache: VectorCache): ShardPlan
     dimension,
     metric: info.metric,
     partsMissing: resident && shard.wanted.kind === 'current' ? 0 : partsMissing(shard, cache),
-    stages: stages(shard, query, state),
+    stages: stages(shard, query, statistics),
   }
 }
 
@@ -55,13 +56,13 @@ function routeReason({ collection }: Shard, query: Query, supportsPushdown: Supp
     : 'the cache answers without the source'
 }
 
-function stages({ wanted }: Shard, query: Query, state: CollectionState): readonly string[] {
+function stages({ wanted }: Shard, query: Query, { state, index }: CollectionStatistics): readonly string[] {
   const resident = state === 'ready' || state === 'refreshing'
   return [
     wanted.kind === 'current' ? checkStage(wanted.consistency.kind) : `find the version ${versionKey(wanted)}`,
     ...(resident ? [] : ['pull the parts that are not cached and build their segments']),
     ...(query.filter === null ? [] : ['evaluate the filter to a bitmap of rows']),
-    `search: ${describeContract(query.recall)}`,
+    `search${index.kind === 'clustered' ? ` ${index.centroids} clusters` : ''}: ${describeContract(query.recall)}`,
     `merge the ${query.k} nearest`,
   ]
 }

@@ -140,7 +140,9 @@ class WorkerPool implements KernelExecutor {
   }
 
   async train(job: TrainJob, options: CallOptions): Promise<void> {
-    await this.#runUnits(job.calls, this.workers, options, async (call, slot) => {
+    // One thread stays free for queries, where there is more than one.
+    const runners = Math.max(1, this.workers - 1)
+    await this.#runUnits(job.calls, runners, { ...options, background: true }, async (call, slot) => {
       if (slot === 0) runTraining(job.arena.memory, slot, call)
       else await this.#dispatch({ kind: 'train', arena: job.arena, slot, call })
     })
@@ -169,14 +171,14 @@ class WorkerPool implements KernelExecutor {
   async #runUnits<Unit>(
     units: readonly Unit[],
     runners: number,
-    options: CallOptions,
+    options: CallOptions & { readonly background?: boolean },
     run: (unit: Unit, slot: number, waitedMs: number) => Promise<void>,
   ): Promise<void> {
     let next = 0
     const runner = async (): Promise<void> => {
       while (next < units.length) {
         const asked = performance.now()
-        const slot = await this.#slots.take(options.signal)
+        const slot = await this.#slots.take(options.signal, options.background === true)
         try {
           options.signal.throwIfAborted()
           const unit = units[next++]
@@ -260,13 +262,20 @@ async function measureRoundTrip(threads: Piscina<WorkerTask>, workers: number): 
   return times.sort((a, b) => a - b)[pingCount >> 1]!
 }
 
+interface Waiter {
+  give(slot: number): void
+  fail(reason: unknown): void
+}
+
 /**
  * Scratch areas, given to jobs and not to threads: a slot outlives the thread that used it. Slots 1 to `workers` are for
- * tasks on threads, first come first served; with no workers, slot 0 is always free for one synchronous turn.
+ * tasks on threads, first come first served, training last; with no workers, slot 0 is always free for one synchronous turn.
  */
 class Slots {
   readonly #free: number[]
-  readonly #waiting: { give(slot: number): void; fail(reason: unknown): void }[] = []
+  readonly #waiting: Waiter[] = []
+  /** Served when nobody else waits. */
+  readonly #waitingInBackground: Waiter[] = []
   readonly #inline: boolean
   #closed = false
 
@@ -275,14 +284,15 @@ class Slots {
     this.#free = Array.from({ length: workers }, (_, index) => workers - index)
   }
 
-  take(signal: AbortSignal): Promise<number> {
+  take(signal: AbortSignal, background: boolean): Promise<number> {
     if (this.#closed) return Promise.reject(closedError())
     if (this.#inline) return Promise.resolve(0)
     const slot = this.#free.pop()
     if (slot !== undefined) return Promise.resolve(slot)
+    const waiting = background ? this.#waitingInBackground : this.#waiting
     return new Promise((resolve, reject) => {
       const leave = (): void => {
-        this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+        waiting.splice(waiting.indexOf(waiter), 1)
         reject(signal.reason)
       }
       const waiter = {
@@ -295,7 +305,7 @@ class Slots {
           reject(reason)
         },
       }
-      this.#waiting.push(waiter)
+      waiting.push(waiter)
       // Any number of queries of one batch may share a signal.
       setMaxListeners(0, signal)
       signal.addEventListener('abort', leave, { once: true })
@@ -304,14 +314,15 @@ class Slots {
 
   give(slot: number): void {
     if (this.#inline) return
-    const waiter = this.#waiting.shift()
+    const waiter = this.#waiting.shift() ?? this.#waitingInBackground.shift()
     if (waiter === undefined) this.#free.push(slot)
     else waiter.give(slot)
   }
 
   close(): void {
     this.#closed = true
-    for (const waiter of this.#waiting.splice(0)) waiter.fail(closedError())
+    for (const waiter of [...this.#waiting.splice(0), ...this.#waitingInBackground.splice(0)])
+      waiter.fail(closedError())
   }
 }
 

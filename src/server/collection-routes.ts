@@ -165,6 +165,7 @@ function summaryBody(summary: CollectionSummary) {
     parts: statistics.parts,
     bytes: statistics.memoryBytes,
     disk_bytes: statistics.diskBytes,
+    index: indexBody(statistics.index),
     id_column: statistics.idColumn,
     vector_column: statistics.vectorColumn,
     columns: statistics.columns.map((column) => ({ name: column.name, type: typeText(column.type) })),
@@ -173,16 +174,32 @@ function summaryBody(summary: CollectionSummary) {
       null_id: statistics.skipped.nullId,
       bad_vector: statistics.skipped.badVector,
     },
-    last_error:
-      statistics.lastError === null
-        ? null
-        : {
-            code: statistics.lastError.code,
-            message: statistics.lastError.message,
-            at: time(statistics.lastError.atMs),
-          },
+    last_error: errorBody(statistics.lastError),
   }
 }
+
+function indexBody(index: Statistics['index']) {
+  const common = { segments: index.segments, last_error: errorBody(index.lastError) }
+  switch (index.kind) {
+    case 'flat':
+      return { kind: index.kind, ...common }
+    case 'training':
+      return { kind: index.kind, started_at: time(index.startedAtMs), ...common }
+    case 'clustered':
+      return {
+        kind: index.kind,
+        centroids: index.centroids,
+        trained_at: time(index.trainedAtMs),
+        trained_rows: index.trainedRows,
+        mean_radius: index.meanRadius,
+        retraining: index.retraining,
+        ...common,
+      }
+  }
+}
+
+const errorBody = (error: Statistics['lastError']) =>
+  error === null ? null : { code: error.code, message: error.message, at: time(error.atMs) }
 
 const consistencyText = (consistency: Consistency): string =>
   consistency.kind === 'ttl' ? `ttl ${consistency.ttlMs} ms` : consistency.kind

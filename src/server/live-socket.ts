@@ -98,7 +98,10 @@ function cacheEventData(event: Extract<GatewayEvent, { kind: 'cache' }>['event']
     case 'primed':
     case 'refreshed':
       return { collection, generation: event.generation, parts_pulled: event.partsPulled }
+    case 'trained':
+      return { collection, centroids: event.centroids, rows: event.rows }
     case 'failed':
+    case 'index-failed':
       return { collection, code: event.code, message: event.message }
     case 'evicted':
     case 'invalidated':

@@ -374,6 +374,28 @@ export const health = route({
   errors: [400],
 })
 
+const errorSeen = nullable(Type.Object({ code: Type.String(), message: Type.String(), at: Type.String() }))
+
+const collectionIndex = Type.Object(
+  {
+    kind: words('flat', 'training', 'clustered'),
+    started_at: Type.Optional(Type.String({ description: 'training: since when.' })),
+    centroids: Type.Optional(Type.Integer({ description: 'clustered' })),
+    trained_at: Type.Optional(Type.String({ description: 'clustered' })),
+    trained_rows: Type.Optional(Type.Integer({ description: 'clustered: rows of the collection then.' })),
+    mean_radius: Type.Optional(
+      nullable(Type.Number({ description: 'clustered: mean distance of a row from its centroid then.' })),
+    ),
+    retraining: Type.Optional(Type.Boolean({ description: 'clustered' })),
+    segments: Type.Object(
+      { clustered: Type.Integer(), flat: Type.Integer(), plain: Type.Integer() },
+      { description: 'In memory: sorted by cluster, with codes alone, too small for codes.' },
+    ),
+    last_error: errorSeen,
+  },
+  { description: 'How rows are laid out for search: it decides the speed of answers, not the answers.' },
+)
+
 const collectionSummary = Type.Object(
   {
     backend: Type.String(),
@@ -392,11 +414,12 @@ const collectionSummary = Type.Object(
     parts: nullable(Type.Integer()),
     bytes: Type.Integer({ description: 'In memory.' }),
     disk_bytes: Type.Integer(),
+    index: collectionIndex,
     id_column: nullable(Type.String()),
     vector_column: nullable(Type.String()),
     columns: Type.Array(Type.Object({ name: Type.String(), type: Type.String() })),
     skipped: Type.Object({ null_vector: Type.Integer(), null_id: Type.Integer(), bad_vector: Type.Integer() }),
-    last_error: nullable(Type.Object({ code: Type.String(), message: Type.String(), at: Type.String() })),
+    last_error: errorSeen,
   },
   { $id: 'Collection' },
 )

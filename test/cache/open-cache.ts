@@ -45,6 +45,7 @@ export async function openCache(
     readonly fileSystem?: FileSystem
     readonly clock?: ManualClock
     readonly executor?: KernelExecutor
+    readonly clusteredRowsMin?: number
   } = {},
 ): Promise<Opened> {
   const executor = options.executor ?? openPool({ workers: 0 })
@@ -62,6 +63,7 @@ export async function openCache(
     clock,
     random: seededRandom(1),
     log: { info: () => {}, warn: (_, message) => warnings.push(message) },
+    ...(options.clusteredRowsMin === undefined ? {} : { clusteredRowsMin: options.clusteredRowsMin }),
     ...(options.fileSystem === undefined ? {} : { fileSystem: options.fileSystem }),
   })
   onTestFinished(async () => {

@@ -116,6 +116,25 @@ describe('faults of a whole process', () => {
     expect(await again.stop()).toBe(0)
   })
 
+  test('law 10: killed (-9) while clustered segments take the place of flat ones, a restart answers right', async () => {
+    forgetCache()
+    const server = await start()
+    expect((await query(server)).body.results).toEqual(truth)
+    // With the first segment in clusters, files are being written, and others about to be removed.
+    for (let clustered = 0; clustered === 0; ) {
+      const response = await fetch(`${server.url}/v1/collections`)
+      const { collections } = (await response.json()) as {
+        readonly collections: readonly { readonly index: { readonly segments: { readonly clustered: number } } }[]
+      }
+      clustered = collections[0]!.index.segments.clustered
+    }
+    server.child.kill('SIGKILL')
+    await server.stop()
+    const again = await start()
+    expect((await query(again)).body.results).toEqual(truth)
+    expect(await again.stop()).toBe(0)
+  })
+
   test('law 10: flipped and truncated segment files are discarded and rebuilt', async () => {
     const files = cacheFiles()
     expect(files.length).toBeGreaterThan(0)

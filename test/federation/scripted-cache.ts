@@ -195,6 +195,7 @@ export class ScriptedCache implements VectorCache {
       vectorColumn: null,
       rows: cold ? null : scripted.rows.length,
       parts: null,
+      index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, lastError: null },
       segmentsResident: 0,
       memoryBytes: 0,
       diskBytes: 0,

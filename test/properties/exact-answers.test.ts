@@ -5,9 +5,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openLocal } from '../../src/adapters/local.js'
 import { ArenaPool } from '../../src/cache/arena.js'
-import { createVectorCache } from '../../src/cache/create-vector-cache.js'
+import { quantizedRowsMin } from '../../src/cache/block.js'
+import { createVectorCache, type VectorCacheHandle } from '../../src/cache/create-vector-cache.js'
 import type { KernelExecutor } from '../../src/cache/executor.js'
-import type { VectorCache } from '../../src/cache/vector-cache.js'
 import { type Random, seededRandom, systemClock } from '../../src/core/clock.js'
 import { backendId, type CollectionRef } from '../../src/core/generation.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
@@ -15,6 +15,8 @@ import { openPool } from '../../src/federation/pool.js'
 
 const queriesWanted = Math.ceil(10_000 * Number(process.env.LAKEGATE_PROPERTY_RUNS ?? 1))
 const queriesPerCase = 20
+/** The first so many of a case are asked while its codes are flat, or on their way to clusters. */
+const flatQueries = 5
 /** Keeps the oracle's own cost bounded: larger products are drawn again. */
 const valuesMax = 8_000_000
 
@@ -142,7 +144,7 @@ function bruteForce(
 }
 
 let executor: KernelExecutor
-let cache: VectorCache
+let cache: VectorCacheHandle
 beforeAll(async () => {
   executor = openPool({ workers: 1 })
   cache = await createVectorCache({
@@ -153,6 +155,7 @@ beforeAll(async () => {
     clock: systemClock,
     random: seededRandom(20_261_121),
     log: { info() {}, warn() {} },
+    clusteredRowsMin: quantizedRowsMin,
   })
 })
 afterAll(async () => {
@@ -163,6 +166,7 @@ afterAll(async () => {
 test('law 6: proven answers equal brute force, ties by id, on random data', async () => {
   const { signal } = new AbortController()
   let asked = 0
+  let clustered = 0
   for (let seed = 1; asked < queriesWanted; seed++) {
     const drawn = drawCase(seed)
     const { rows, dimension, metric } = drawn
@@ -189,12 +193,19 @@ test('law 6: proven answers equal brute force, ties by id, on random data', asyn
     }
     const ref: CollectionRef = { backend: backendId(`case${seed}`), collection: 'rows' }
     const info = (await adapter.listCollections({ signal }))[0]!
-    const pinned = await cache.pin(
-      { ref, adapter, info },
-      { kind: 'current', consistency: { kind: 'fresh' } },
-      { signal },
-    )
+    const pin = () => cache.pin({ ref, adapter, info }, { kind: 'current', consistency: { kind: 'fresh' } }, { signal })
+    let pinned = await pin()
     for (let i = 0; i < queriesPerCase; i++, asked++) {
+      if (i === flatQueries) {
+        // The rest is asked of what the background made of it.
+        pinned.release()
+        await cache.settled()
+        pinned = await pin()
+        const { index } = cache.collectionStatistics(ref)
+        expect(index.lastError, JSON.stringify(drawn)).toBeNull()
+        expect(index.segments.flat === 0 || rows < quantizedRowsMin, JSON.stringify(drawn)).toBe(true)
+        if (index.segments.clustered > 0) clustered += queriesPerCase - flatQueries
+      }
       const query = new Float32Array(dimension)
       const like = Math.floor(random() * rows)
       const spread = [0, 0, 1e-6, 0.1, 1, 30][Math.floor(random() * 6)]!
@@ -218,6 +229,7 @@ test('law 6: proven answers equal brute force, ties by id, on random data', asyn
     await adapter.close()
   }
   expect(asked).toBeGreaterThanOrEqual(queriesWanted)
+  expect(clustered, 'queries of clustered blocks').toBeGreaterThan(queriesWanted / 8)
 }, 900_000)
 
 const bigints = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value)

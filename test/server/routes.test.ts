@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { GatewayError } from '../../src/core/errors.js'
 import type { RowId } from '../../src/core/id.js'
 import type { Result } from '../../src/federation/answer.js'
-import type { SourceRequest } from '../../src/federation/gateway.js'
+import type { CollectionSummary, SourceRequest } from '../../src/federation/gateway.js'
 import { emptyAnswer, fakeGateway, sampleAnswer, sampleCollection } from './fake-gateway.js'
 import { testServer } from './test-server.js'
 
@@ -32,6 +32,7 @@ test('collections', async () => {
         parts: 1,
         bytes: 5,
         disk_bytes: 6,
+        index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, last_error: null },
         id_column: 'id',
         vector_column: 'embedding',
         columns: [{ name: 'size', type: 'int' }],
@@ -42,6 +43,34 @@ test('collections', async () => {
   })
   const one = await testServer(withCollection).inject('/v1/collections/packages/main')
   expect(one.json()).toEqual(reply.json().collections[0])
+})
+
+test('a collection says how it is indexed', async () => {
+  const segments = { clustered: 3, flat: 1, plain: 2 }
+  const trained = { centroids: 64, trainedAtMs: 1_700_000_000_000, trainedRows: 5000, meanRadius: 1.5 }
+  const lastError = { code: 'LG_OVER_BUDGET', message: 'no room', atMs: 1_700_000_000_000 }
+  const indexed = async (index: CollectionSummary['statistics']['index']) => {
+    const statistics = { ...sampleCollection.statistics, index }
+    const gateway = fakeGateway({ collections: async () => [{ ...sampleCollection, statistics }] })
+    return (await testServer(gateway).inject('/v1/collections')).json().collections[0].index
+  }
+  const at = '2023-11-14T22:13:20.000Z'
+  expect(await indexed({ kind: 'clustered', ...trained, retraining: false, segments, lastError })).toEqual({
+    kind: 'clustered',
+    centroids: 64,
+    trained_at: at,
+    trained_rows: 5000,
+    mean_radius: 1.5,
+    retraining: false,
+    segments,
+    last_error: { code: 'LG_OVER_BUDGET', message: 'no room', at },
+  })
+  expect(await indexed({ kind: 'training', startedAtMs: 1_700_000_000_000, segments, lastError: null })).toEqual({
+    kind: 'training',
+    started_at: at,
+    segments,
+    last_error: null,
+  })
 })
 
 test('cache statistics by backend and collection', async () => {

@@ -50,7 +50,8 @@ export function seedCentroids(
       // A centroid twice as far from the row's nearest as the row is cannot be nearer to the row.
       if (centroid != 0 && load<f32>(between + (<usize>load<u32>(nearest + at) << 2)) >= 4 * known) continue
       const square = square32(vector, rows + <usize>row * stride, bytes)
-      if (!(square < known)) continue
+      // The first takes every row, whatever overflowed: what is not written here is not there to be read.
+      if (centroid != 0 && !(square < known)) continue
       store<f32>(squares + at, square)
       store<u32>(nearest + at, centroid)
     }

@@ -1,0 +1,104 @@
+/** Trains a collection's codebook on rows of its segments in memory. */
+import { setImmediate } from 'node:timers/promises'
+import { seededRandom } from '../core/clock.js'
+import { basisRoomBytes, trainBasis } from './basis.js'
+import type { MemoryBudget } from './budget.js'
+import { centroidCount, centroidRoomBytes, centroidSampleRows, trainCentroids } from './centroids.js'
+import { type Codebook, refineCodebook } from './codebook.js'
+import type { PlacedCodebook } from './codebook-shelf.js'
+import type { KernelExecutor } from './executor.js'
+import { clustersMax } from './kernel/layout.js'
+import { choiceRoomBytes, choosePrefix, directionsWorthTrying } from './prefix-choice.js'
+import { Pins, type Segment } from './segment.js'
+import { frameSample, sampleBytes, TrainingSample } from './training.js'
+
+/** Rows copied before others get their turn. */
+const copyRowsMax = 256
+
+/**
+ * The codebook's rotation and centre, with centroids, and with principal directions where they pay. The same rows and codebook give the same bytes. The segments are
+ * pinned while they are sampled, not while the sample is trained on. Throws LG_OVER_BUDGET when there is no room for it.
+ * @param segments resident
+ */
+export async function trainOnSegments(
+  segments: readonly Segment[],
+  placed: PlacedCodebook,
+  { budget, executor }: { readonly budget: MemoryBudget; readonly executor: KernelExecutor },
+  signal: AbortSignal,
+): Promise<Codebook> {
+  const { codebook } = placed
+  const { dimension, seed } = codebook
+  const total = segments.reduce((sum, segment) => sum + segment.rows, 0)
+  const count = Math.min(centroidCount(total), clustersMax)
+  const rows = centroidSampleRows(total, count)
+  const directions = directionsWorthTrying(dimension)
+  const room = Math.max(
+    centroidRoomBytes(rows, dimension, count),
+    directions === 0 ? 0 : basisRoomBytes(rows, dimension, directions),
+    directions === 0 ? 0 : choiceRoomBytes(rows, dimension, count),
+  )
+  const bytes = sampleBytes({ rows, dimension }) + room
+  const pins = new Pins()
+  for (const segment of segments) pins.add(segment)
+  try {
+    const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+    try {
+      const sample = new TrainingSample(allocation, { rows, dimension })
+      await copySample(sample, segments, total, seed, signal)
+      pins.release()
+      const offset = placed.place(allocation.arena, budget)
+      const run = { executor, signal }
+      await frameSample(run, sample, offset)
+      const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
+      if (directions === 0) return refineCodebook(codebook, centroids, null)
+      const basis = await trainBasis(run, sample, { count: directions, seed })
+      return refineCodebook(codebook, centroids, await choosePrefix(run, sample, { basis, centroids }))
+    } finally {
+      allocation.free()
+    }
+  } finally {
+    pins.release()
+  }
+}
+
+/** Distinct rows, evenly spread over all and out of order. */
+async function copySample(
+  sample: TrainingSample,
+  segments: readonly Segment[],
+  total: number,
+  seed: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const starts: number[] = []
+  let end = 0
+  for (const segment of segments) {
+    starts.push(end)
+    end += segment.rows
+  }
+  // Steps of the golden ratio spread any number of first rows evenly; without a common divisor none comes twice.
+  let step = Math.max(1, Math.round(total * 0.6180339887))
+  while (divisor(step, total) !== 1) step++
+  let row = Math.floor(seededRandom(seed)() * total)
+  for (let i = 0; i < sample.rows; i++) {
+    const index = lastAtMost(starts, row)
+    sample.writeRows(i, segments[index]!.resident!.block.vector(row - starts[index]!))
+    row = (row + step) % total
+    if (i % copyRowsMax === copyRowsMax - 1) {
+      await setImmediate()
+      signal.throwIfAborted()
+    }
+  }
+}
+
+const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b))
+
+function lastAtMost(ascending: readonly number[], value: number): number {
+  let low = 0
+  let high = ascending.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1
+    if (ascending[middle]! <= value) low = middle
+    else high = middle - 1
+  }
+  return low
+}

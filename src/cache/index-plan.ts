@@ -1,0 +1,84 @@
+/** What the background does next to a version's index. Pure: it looks, and decides. */
+import type { CodebookShelf, PlacedCodebook } from './codebook-shelf.js'
+import type { MergeMember } from './recode.js'
+import { type Segment, segmentRowsMax } from './segment.js'
+import { isResident, type Version } from './versions.js'
+
+/** From this many rows on a query over clusters is faster than one over all codes (docs/guides/cache.md has the figures). */
+export const clusteredRowsMin = 4096
+/** Centroids for so many times fewer rows are half as many as they should be. */
+const grownFactor = 4
+/** Rows this much farther from their centroids, in the mean, than those of the training are other data. */
+const driftFactor = 1.25
+/** A segment below this share of the largest is small; so many small ones become one. */
+const smallShare = 1 / 4
+const mergedMin = 8
+
+export type IndexStep =
+  | { readonly kind: 'train'; readonly codebook: PlacedCodebook; readonly reason: 'first' | 'grown' | 'drifted' }
+  | { readonly kind: 'merge'; readonly members: readonly MergeMember[]; readonly codebook: PlacedCodebook }
+  | { readonly kind: 'recode'; readonly segment: Segment; readonly codebook: PlacedCodebook }
+  /** All rows of the training have their codes now. */
+  | { readonly kind: 'measure'; readonly codebook: PlacedCodebook; readonly meanRadius: number }
+
+/** The next step, or null when the version is as it should be or is not in memory. */
+export function nextStep(version: Version, codebooks: CodebookShelf, rowsMin: number): IndexStep | null {
+  if (version.dimension === null || !isResident(version)) return null
+  const codebook = codebooks.forDimension(version.dimension)
+  if (codebook === null) return null
+  const segments = version.segments.map(({ segment }) => segment)
+  const rows = segments.reduce((sum, segment) => sum + segment.rows, 0)
+  const { training } = codebook
+  if (rows >= rowsMin) {
+    if (training === null) return { kind: 'train', codebook, reason: 'first' }
+    if (rows >= grownFactor * training.rows) return { kind: 'train', codebook, reason: 'grown' }
+  }
+  const members = mergeable(version)
+  if (members.length >= mergedMin) return { kind: 'merge', members, codebook }
+  const stale = segments.find((segment) => segment.codebook !== null && segment.codebook !== codebook.version)
+  if (stale !== undefined) return { kind: 'recode', segment: stale, codebook }
+  if (training === null) return null
+  const meanRadius = meanRadiusOf(segments)
+  if (meanRadius === null) return null
+  if (training.meanRadius === null) return { kind: 'measure', codebook, meanRadius }
+  if (meanRadius > driftFactor * training.meanRadius) return { kind: 'train', codebook, reason: 'drifted' }
+  return null
+}
+
+/** Over the rows in clusters; null when there are none, or no finite number tells. */
+function meanRadiusOf(segments: readonly Segment[]): number | null {
+  let sum = 0
+  let rows = 0
+  for (const segment of segments) {
+    const { meanRadius } = segment.resident!.block
+    if (meanRadius === null) continue
+    sum += meanRadius * segment.rows
+    rows += segment.rows
+  }
+  const mean = sum / rows
+  return Number.isFinite(mean) ? mean : null
+}
+
+/**
+ * Small segments to make one of, the smallest first; none that is larger than all before it together, so that a row is
+ * copied about log(rows) times however its neighbours arrive.
+ */
+function mergeable(version: Version): MergeMember[] {
+  const rowsMax = segmentRowsMax(version.dimension!)
+  const small = version.segments
+    .map(({ segment, masks }) => {
+      const runs = masks.flatMap((mask, index) => (mask === 'all' ? [] : [index]))
+      return { segment, runs, rows: runs.reduce((sum, run) => sum + segment.runs[run]!.rows, 0) }
+    })
+    .filter(({ rows }) => rows < rowsMax * smallShare)
+    .sort((a, b) => a.rows - b.rows)
+  const members: (MergeMember & { readonly rows: number })[] = []
+  let total = 0
+  for (const member of small) {
+    if (total + member.rows > rowsMax) break
+    members.push(member)
+    total += member.rows
+  }
+  while (members.length > 0 && members.at(-1)!.rows > total - members.at(-1)!.rows) total -= members.pop()!.rows
+  return members
+}

@@ -1,0 +1,205 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Clock } from '../core/clock.js'
+import { type GatewayError, toGatewayError } from '../core/errors.js'
+import type { MemoryBudget } from './budget.js'
+import { trainOnSegments } from './cluster-training.js'
+import type { Training } from './collection-record.js'
+import type { KernelExecutor } from './executor.js'
+import { type IndexStep, nextStep } from './index-plan.js'
+import type { Parts } from './parts.js'
+import type { PulledSegment } from './priming.js'
+import { mergeSegments, recodeSegment } from './recode.js'
+import { Pins, type Segment } from './segment.js'
+import type { IndexStatistics } from './vector-cache.js'
+import { isResident, type Version } from './versions.js'
+
+/** A failed attempt is followed by the next after this long, then twice as long, and so on. */
+const retryMsMin = 10_000
+const retryMsMax = 3_600_000
+
+interface UpkeepOptions {
+  readonly parts: Parts
+  readonly budget: MemoryBudget
+  readonly executor: KernelExecutor
+  readonly clock: Clock
+  readonly lifetime: AbortSignal
+  readonly clusteredRowsMin: number
+  current(): Version | null
+  /** Runs after the builds and reads that were asked for before. */
+  queue<T>(run: () => Promise<T>): Promise<T>
+  /** Takes the successors of segments into every version; synchronous. */
+  replace(successors: ReadonlyMap<Segment, Segment>): void
+  /** Something else than versions is to be written to disk. */
+  changed(): void
+  onTrained(centroids: number, rows: number): void
+  onFailed(error: GatewayError): void
+}
+
+/**
+ * Improves one collection's index in the background, step by step, while it answers: trains centroids, gives segments
+ * codes of the newest codebook, joins small ones. Each step's memory is one segment or one sample. What fails leaves
+ * everything as it was.
+ */
+export class IndexUpkeep {
+  readonly #options: UpkeepOptions
+  readonly #signal: AbortSignal
+  #running: Promise<void> | null = null
+  /** The version that nothing is left to do for. */
+  #finished: Version | null = null
+  #trainingSinceMs: number | null = null
+  #failure: {
+    readonly error: GatewayError
+    readonly atMs: number
+    readonly count: number
+    readonly retryAtMs: number
+  } | null = null
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options
+    this.#signal = AbortSignal.any([options.parts.lifetime, options.lifetime])
+  }
+
+  /** To be called when the current version changed or was used: cheap when there is nothing to do. */
+  consider(): void {
+    const { current, clock, parts } = this.#options
+    const version = current()
+    if (version === null || version === this.#finished || this.#running !== null || this.#signal.aborted) return
+    if (this.#failure !== null && clock.monotonicMs() < this.#failure.retryAtMs) return
+    // The codebook of a training under way stays in place when the collection leaves memory.
+    this.#running = parts
+      .use(() => this.#run())
+      .finally(() => {
+        this.#running = null
+      })
+  }
+
+  /** Resolves when no step is under way: all are done, or abandoned because the parts were retired. */
+  async done(): Promise<void> {
+    while (this.#running !== null) await this.#running
+  }
+
+  statistics(): IndexStatistics {
+    const { parts, current } = this.#options
+    const segments = { clustered: 0, flat: 0, plain: 0 }
+    for (const { resident } of parts.residents) {
+      if (!resident!.block.quantized) segments.plain++
+      else if (resident!.block.clusters > 0) segments.clustered++
+      else segments.flat++
+    }
+    const lastError =
+      this.#failure === null
+        ? null
+        : { code: this.#failure.error.code, message: this.#failure.error.message, atMs: this.#failure.atMs }
+    const dimension = current()?.dimension ?? null
+    const codebook = dimension === null ? null : parts.codebooks.forDimension(dimension)
+    const training = codebook?.training ?? null
+    if (training !== null)
+      return {
+        kind: 'clustered',
+        centroids: codebook!.codebook.centroids!.count,
+        trainedAtMs: training.atMs,
+        trainedRows: training.rows,
+        meanRadius: training.meanRadius,
+        retraining: this.#trainingSinceMs !== null,
+        segments,
+        lastError,
+      }
+    if (this.#trainingSinceMs !== null)
+      return { kind: 'training', startedAtMs: this.#trainingSinceMs, segments, lastError }
+    return { kind: 'flat', segments, lastError }
+  }
+
+  async #run(): Promise<void> {
+    const { current, parts, clock, clusteredRowsMin, onFailed } = this.#options
+    try {
+      for (;;) {
+        await setImmediate() // queries go first
+        this.#signal.throwIfAborted()
+        const version = current()
+        const step = version === null ? null : nextStep(version, parts.codebooks, clusteredRowsMin)
+        if (step === null) {
+          if (version !== null && isResident(version)) {
+            this.#finished = version
+            this.#failure = null
+          }
+          return
+        }
+        await this.#take(step, version!)
+      }
+    } catch (cause) {
+      if (this.#signal.aborted) return
+      const error = toGatewayError(cause)
+      const count = (this.#failure?.count ?? 0) + 1
+      const retryAtMs = clock.monotonicMs() + Math.min(retryMsMax, retryMsMin * 2 ** (count - 1))
+      this.#failure = { error, atMs: clock.now(), count, retryAtMs }
+      onFailed(error)
+    }
+  }
+
+  async #take(step: IndexStep, version: Version): Promise<void> {
+    const { changed } = this.#options
+    switch (step.kind) {
+      case 'train':
+        return this.#train(step, version)
+      case 'measure':
+        step.codebook.training = { ...step.codebook.training!, meanRadius: step.meanRadius }
+        changed()
+        return
+      case 'recode':
+        return this.#succeed([step.segment], (signal) =>
+          recodeSegment(step.segment, step.codebook, this.#options, signal),
+        )
+      case 'merge': {
+        const segments = step.members.map(({ segment }) => segment)
+        return this.#succeed(segments, (signal) =>
+          mergeSegments(step.members, version.columns, step.codebook, this.#options, signal),
+        )
+      }
+    }
+  }
+
+  async #train({ codebook }: Extract<IndexStep, { kind: 'train' }>, version: Version): Promise<void> {
+    const { parts, clock, queue, changed, onTrained } = this.#options
+    this.#trainingSinceMs = clock.now()
+    try {
+      const segments = version.segments.map(({ segment }) => segment)
+      const trained = await trainOnSegments(segments, codebook, this.#options, this.#signal)
+      const rows = segments.reduce((sum, segment) => sum + segment.rows, 0)
+      const training: Training = { atMs: clock.now(), rows, meanRadius: null }
+      // Between two builds, so that no part has codes of both.
+      await queue(async () => {
+        this.#signal.throwIfAborted()
+        parts.codebooks.activate(trained, training)
+        changed()
+      })
+      onTrained(trained.centroids!.count, rows)
+    } finally {
+      this.#trainingSinceMs = null
+    }
+  }
+
+  /** Makes a segment of others and puts it in their place. */
+  #succeed(segments: readonly Segment[], make: (signal: AbortSignal) => Promise<PulledSegment>): Promise<void> {
+    const { parts, queue, replace, current } = this.#options
+    return queue(async () => {
+      this.#signal.throwIfAborted()
+      const pins = new Pins()
+      try {
+        const version = current()
+        // One that went meanwhile is no step any more.
+        if (version === null || segments.some((segment) => segment.resident === null || segment.references === 0))
+          return
+        // What making room would otherwise take first is what the next query needs.
+        for (const { segment } of version.segments) if (segment.resident !== null) pins.add(segment)
+        for (const segment of segments) pins.add(segment)
+        const made = await make(this.#signal)
+        if (this.#signal.aborted) made.resident.allocation.free()
+        this.#signal.throwIfAborted()
+        const successor = parts.admit(made, pins)
+        replace(new Map(segments.map((segment) => [segment, successor])))
+      } finally {
+        pins.release()
+      }
+    })
+  }
+}

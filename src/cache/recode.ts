@@ -1,0 +1,172 @@
+/** Makes segments of the rows of others: with codes of another codebook, or several small ones joined. */
+import { setImmediate } from 'node:timers/promises'
+import type { Column } from '../core/column.js'
+import type { RowId } from '../core/id.js'
+import { compareUtf8 } from '../core/id.js'
+import type { MemoryBudget } from './budget.js'
+import type { PlacedCodebook } from './codebook-shelf.js'
+import type { KernelExecutor } from './executor.js'
+import { SegmentMetadata } from './metadata.js'
+import type { PulledSegment } from './priming.js'
+import {
+  blockShape,
+  layOut,
+  mergedContentOf,
+  openResident,
+  type ResidentSegment,
+  type Segment,
+  type SegmentRun,
+  sectionBytes,
+  segmentKey,
+  spaceBytes,
+  startBlock,
+} from './segment.js'
+import { joinIds } from './segment-ids.js'
+
+interface RecodeContext {
+  readonly budget: MemoryBudget
+  readonly executor: KernelExecutor
+}
+
+/** A resident, pinned segment and which of its runs are wanted. */
+export interface MergeMember {
+  readonly segment: Segment
+  /** Indices, ascending. */
+  readonly runs: readonly number[]
+}
+
+/** Rows of a segment that go one after another into the new one. */
+interface Stretch {
+  readonly resident: ResidentSegment
+  readonly run: SegmentRun
+}
+
+/** The same rows, coded with `codebook`. Throws LG_OVER_BUDGET when there is no room for both. */
+export function recodeSegment(
+  segment: Segment,
+  codebook: PlacedCodebook,
+  context: RecodeContext,
+  signal: AbortSignal,
+): Promise<PulledSegment> {
+  const resident = segment.resident!
+  const { sections } = resident
+  const rest = (name: 'ids' | 'idOffsets' | 'metadata'): Uint8Array[] => {
+    const bytes = sections.get(name)
+    return bytes === undefined ? [] : [bytes]
+  }
+  const rows = {
+    content: segment.content,
+    runs: segment.runs,
+    idKind: resident.ids.kind,
+    idSections: [...rest('ids'), ...rest('idOffsets')],
+    metadata: sections.get('metadata') ?? null,
+    stretches: [{ resident, run: { part: segment.runs[0]!.part, start: 0, rows: segment.rows } }],
+  }
+  return encodeRows(rows, codebook, context, signal)
+}
+
+/** The wanted runs of all members in one segment, in order of part keys. Throws LG_OVER_BUDGET when there is no room. */
+export async function mergeSegments(
+  members: readonly MergeMember[],
+  columns: readonly Column[],
+  codebook: PlacedCodebook,
+  context: RecodeContext,
+  signal: AbortSignal,
+): Promise<PulledSegment> {
+  const stretches = members
+    .flatMap(({ segment, runs }) =>
+      runs.map((run): Stretch => ({ resident: segment.resident!, run: segment.runs[run]! })),
+    )
+    .sort(
+      (a, b) =>
+        compareUtf8(a.run.part, b.run.part) || a.resident.ordinals[a.run.start]! - b.resident.ordinals[b.run.start]!,
+    )
+  let start = 0
+  const runs = stretches.map(({ run: { part, rows } }): SegmentRun => {
+    const run = { part, start, rows }
+    start += rows
+    return run
+  })
+  const ids = joinIds(stretches.map(({ resident, run }) => idsOf(resident, run)))
+  await setImmediate()
+  signal.throwIfAborted()
+  const metadata =
+    columns.length === 0
+      ? null
+      : SegmentMetadata.fromBatches(
+          columns,
+          stretches.map(({ resident, run }) => resident.metadata!.toBatch().slice(run.start, run.start + run.rows)),
+        ).toIpc()
+  await setImmediate()
+  signal.throwIfAborted()
+  const rows = {
+    content: mergedContentOf(members.map((member) => [member.segment.content, member.runs] as const)),
+    runs,
+    idKind: ids.kind,
+    idSections: ids.sections(),
+    metadata,
+    stretches,
+  }
+  return encodeRows(rows, codebook, context, signal)
+}
+
+const idsOf = ({ ids }: ResidentSegment, { start, rows }: SegmentRun): RowId[] =>
+  Array.from({ length: rows }, (_, i) => ids.get(start + i))
+
+interface Rows extends Pick<PulledSegment, 'content' | 'runs'> {
+  readonly idKind: ResidentSegment['ids']['kind']
+  readonly idSections: readonly Uint8Array[]
+  readonly metadata: Uint8Array | null
+  readonly stretches: readonly Stretch[]
+}
+
+async function encodeRows(
+  of: Rows,
+  codebook: PlacedCodebook,
+  { budget, executor }: RecodeContext,
+  signal: AbortSignal,
+): Promise<PulledSegment> {
+  const { dimension, metric } = of.stretches[0]!.resident.block
+  const rows = of.stretches.reduce((sum, { run }) => sum + run.rows, 0)
+  const shape = blockShape({ rows, dimension, metric, codebook: codebook.codebook })
+  const lengths = sectionBytes(shape, {
+    idSections: of.idSections.map((section) => section.byteLength),
+    metadata: of.metadata?.byteLength ?? null,
+  })
+  const bytes = spaceBytes(lengths, rows)
+  const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+  try {
+    const { arena } = allocation
+    const codebookOffset = codebook.place(arena, budget)
+    const space = layOut(allocation, lengths, rows)
+    const block = startBlock(space, shape)
+    await setImmediate() // clearing and copying are milliseconds each
+    const ordinals = space.sections.get('ordinals')!
+    const rowOrdinals = new Uint32Array(ordinals.buffer, ordinals.byteOffset, rows)
+    let row = 0
+    for (const { resident, run } of of.stretches) {
+      block.copyRows(row, resident.block, run.start, run.rows)
+      rowOrdinals.set(resident.ordinals.subarray(run.start, run.start + run.rows), row)
+      row += run.rows
+    }
+    space.sections.get('ids')!.set(of.idSections[0]!)
+    if (of.idSections[1] !== undefined) space.sections.get('idOffsets')!.set(of.idSections[1])
+    if (of.metadata !== null) space.sections.get('metadata')!.set(of.metadata)
+    const codes = shape.quantized ? codebook.version : null
+    const made = {
+      key: segmentKey(of.content, codes),
+      content: of.content,
+      codebook: codes,
+      rows,
+      bytes,
+      runs: of.runs,
+      resident: openResident(space, of.idKind, block),
+    }
+    await executor.encode({ arena, block: allocation.offset, codebook: codebookOffset }, { signal })
+    signal.throwIfAborted()
+    return made
+  } catch (error) {
+    allocation.free()
+    throw error
+  }
+}
