@@ -1,5 +1,5 @@
 import { GatewayError } from '../core/errors.js'
-import type { ArenaPool } from './arena.js'
+import type { Allocation, ArenaPool } from './arena.js'
 
 /** What can be given up to make room. */
 export interface Evictable {
@@ -19,6 +19,12 @@ export class MemoryBudget {
   /** Work that is taking memory piece by piece now. */
   readonly #filling = new Set<Promise<unknown>>()
   #secondTurns: Promise<unknown> = Promise.resolve()
+  /** Second turns under way or waiting. */
+  #turns = 0
+  /** Ends each piece of spare work under way. */
+  readonly #spare = new Set<() => void>()
+  /** How many there have been. */
+  #spares = 0
 
   constructor(pool: ArenaPool) {
     this.pool = pool
@@ -33,20 +39,58 @@ export class MemoryBudget {
     }
   }
 
+  /** Takes what is free and evicts nothing, for work that answers can do without. Throws LG_OVER_BUDGET. */
+  takeFree(bytes: number): Allocation {
+    const allocation = this.pool.allocate(bytes)
+    if (allocation !== null) return allocation
+    throw new GatewayError(
+      'LG_OVER_BUDGET',
+      `cache.memory: ${bytes} more bytes in one piece are not free of the budget of ${this.pool.bytesMax} bytes`,
+      { field: 'cache.memory' },
+    )
+  }
+
+  /**
+   * Runs work that answers can do without. Who lacks memory meanwhile aborts it, and has another turn when it has given
+   * back what it took and pinned; during such a turn none begins. Throws LG_OVER_BUDGET.
+   */
+  async spare<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const lacking = new GatewayError('LG_OVER_BUDGET', 'cache.memory: builds need what is free', {
+      field: 'cache.memory',
+    })
+    if (this.#turns > 0) throw lacking
+    const giveWay = new AbortController()
+    const abort = (): void => giveWay.abort(lacking)
+    this.#spares++
+    this.#spare.add(abort)
+    try {
+      return await this.#filled(work(giveWay.signal))
+    } finally {
+      this.#spare.delete(abort)
+    }
+  }
+
   /**
    * Runs work that takes memory piece by piece, and gives it all back when it fails. Several at once may each hold what
    * the others need; what failed for that reason runs once more after those that hold it.
    */
   async fill<T>(work: () => Promise<T>): Promise<T> {
+    const sparesBefore = this.#spares - this.#spare.size
     try {
       return await this.#filled(work())
     } catch (error) {
-      if (!isOverBudget(error) || this.#filling.size === 0) throw error
+      if (!isOverBudget(error) || (this.#filling.size === 0 && this.#spares === sparesBefore)) throw error
     }
-    const again = this.#secondTurns.then(async () => {
-      await Promise.allSettled(this.#filling)
-      return this.#filled(work())
-    })
+    this.#turns++
+    for (const abort of this.#spare) abort()
+    const again = this.#secondTurns
+      .then(async () => {
+        await Promise.allSettled(this.#filling)
+        return this.#filled(work())
+      })
+      .finally(() => {
+        this.#turns--
+      })
     this.#secondTurns = again.catch(() => {}) // its caller has the failure
     return again
   }

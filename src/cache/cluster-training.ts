@@ -41,7 +41,7 @@ export async function trainOnSegments(
   const pins = new Pins()
   for (const segment of segments) pins.add(segment)
   try {
-    const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+    const allocation = budget.takeFree(bytes)
     try {
       const sample = new TrainingSample(allocation, { rows, dimension })
       await copySample(sample, segments, total, seed, signal)

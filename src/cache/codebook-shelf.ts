@@ -3,8 +3,16 @@ import type { Metric } from '../core/metric.js'
 import type { ArenaPool } from './arena.js'
 import type { MemoryBudget } from './budget.js'
 import { type Codebook, CodebookCopies, trainCodebook } from './codebook.js'
-import type { Training } from './collection-record.js'
 import type { ArenaHandle } from './executor.js'
+
+/** How a codebook's centroids came about. */
+export interface Training {
+  readonly atMs: number
+  /** Rows of the collection then. */
+  readonly rows: number
+  /** Mean distance of a row from its centroid, over the rows of then; null until all of them are coded with it. */
+  readonly meanRadius: number | null
+}
 
 /** A codebook and its copies in arenas. */
 export class PlacedCodebook {

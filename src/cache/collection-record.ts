@@ -3,6 +3,7 @@ import type { Column } from '../core/column.js'
 import { GatewayError } from '../core/errors.js'
 import type { Metric } from '../core/metric.js'
 import type { SkippedRows } from '../core/vector-batch.js'
+import type { Training } from './codebook-shelf.js'
 import type { SegmentDescription } from './segment.js'
 import type { Sighting } from './versions.js'
 
@@ -31,15 +32,6 @@ interface CodebookRecord {
   /** Whether new segments are coded with it. */
   readonly active: boolean
   readonly training: Training | null
-}
-
-/** How a codebook's centroids came about. */
-export interface Training {
-  readonly atMs: number
-  /** Rows of the collection then. */
-  readonly rows: number
-  /** Mean distance of a row from its centroid, over the rows of then; null until all of them are coded with it. */
-  readonly meanRadius: number | null
 }
 
 interface MaskRecord {

@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.js'
 import { type GatewayError, toGatewayError } from '../core/errors.js'
 import type { MemoryBudget } from './budget.js'
 import { trainOnSegments } from './cluster-training.js'
-import type { Training } from './collection-record.js'
+import type { Training } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
 import { type IndexStep, nextStep } from './index-plan.js'
 import type { Parts } from './parts.js'
@@ -163,7 +163,9 @@ export class IndexUpkeep {
     this.#trainingSinceMs = clock.now()
     try {
       const segments = version.segments.map(({ segment }) => segment)
-      const trained = await trainOnSegments(segments, codebook, this.#options, this.#signal)
+      const trained = await this.#options.budget.spare((giveWay) =>
+        trainOnSegments(segments, codebook, this.#options, AbortSignal.any([giveWay, this.#signal])),
+      )
       const rows = segments.reduce((sum, segment) => sum + segment.rows, 0)
       const training: Training = { atMs: clock.now(), rows, meanRadius: null }
       // Between two builds, so that no part has codes of both.
@@ -189,10 +191,8 @@ export class IndexUpkeep {
         // One that went meanwhile is no step any more.
         if (version === null || segments.some((segment) => segment.resident === null || segment.references === 0))
           return
-        // What making room would otherwise take first is what the next query needs.
-        for (const { segment } of version.segments) if (segment.resident !== null) pins.add(segment)
         for (const segment of segments) pins.add(segment)
-        const made = await make(this.#signal)
+        const made = await this.#options.budget.spare((giveWay) => make(AbortSignal.any([giveWay, this.#signal])))
         if (this.#signal.aborted) made.resident.allocation.free()
         this.#signal.throwIfAborted()
         const successor = parts.admit(made, pins)

@@ -134,7 +134,7 @@ async function encodeRows(
     metadata: of.metadata?.byteLength ?? null,
   })
   const bytes = spaceBytes(lengths, rows)
-  const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+  const allocation = budget.takeFree(bytes)
   try {
     const { arena } = allocation
     const codebookOffset = codebook.place(arena, budget)

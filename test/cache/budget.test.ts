@@ -109,7 +109,7 @@ test('without a directory, an evicted collection is pulled again', async () => {
 
 test('law 11: segment files stay inside the disk budget, least recently used first to go', async () => {
   const directory = await scratchDirectory()
-  const { cache } = await openCache({ directory, diskBytesMax: 5 * mebibyte })
+  const { cache } = await openCache({ directory, diskBytesMax: 5 * mebibyte, clusteredRowsMin: 1e9 })
   const sources = ['one', 'two', 'three', 'four'].map((name) => {
     const source = files(1)
     return { source, collection: source.collection(name) }
