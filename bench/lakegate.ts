@@ -25,10 +25,18 @@ export interface OpenGateway {
   close(): Promise<void>
 }
 
-/** A gateway over the dataset cut into `collectionCount` collections of (nearly) the same size. */
+/**
+ * A gateway over the dataset cut into `collectionCount` collections of (nearly) the same size, once the background has done
+ * what it can for them. `flat`: it builds no clusters.
+ */
 export async function openGateway(
   dataset: Dataset,
-  options: { readonly workers: number; readonly seed: number; readonly collectionCount?: number },
+  options: {
+    readonly workers: number
+    readonly seed: number
+    readonly collectionCount?: number
+    readonly flat?: boolean
+  },
 ): Promise<OpenGateway> {
   const { dimension, count, metric } = dataset
   const collectionCount = options.collectionCount ?? 1
@@ -42,6 +50,7 @@ export async function openGateway(
     clock: systemClock,
     random: seededRandom(options.seed),
     log: silent,
+    ...(options.flat === true ? { clusteredRowsMin: Number.POSITIVE_INFINITY } : {}),
   })
   const firstRow = (i: number): number => Math.floor((count * i) / collectionCount)
   const sources = Array.from({ length: collectionCount }, (_, i) => ({
@@ -68,6 +77,7 @@ export async function openGateway(
   const signal = AbortSignal.timeout(600_000)
   for (const source of sources.slice(1)) await gateway.addSource(source, { signal })
   const build = await timed(() => gateway.search(searchFor(row(dataset.queries, dimension, 0), 1), { signal }))
+  await cache.settled()
   return {
     gateway,
     buildMs: build.ms,
@@ -117,10 +127,25 @@ function contractOf(mode: string): { readonly recall: RecallContract; readonly c
   return { recall: { kind: 'target', recall }, claim: { kind: 'target', claimed: recall } }
 }
 
-/** One engine a mode over one gateway that runs everything on the calling thread. */
-export const openLakegate: OpenEngine = async (dataset, { k, seed, modes }) => {
-  const contracts = modes.map((mode) => ({ mode, ...contractOf(mode) }))
-  const opened = await openGateway(dataset, { workers: 0, seed })
+/** Modes that are to be answered without clusters, so that the scan itself is measured. */
+const flatPrefix = 'flat-'
+
+/** One engine a mode, over one gateway with clusters and one without, which run everything on the calling thread. */
+export const openLakegate: OpenEngine = async (dataset, options) => {
+  const flat = options.modes.filter((mode) => mode.startsWith(flatPrefix))
+  const others = options.modes.filter((mode) => !mode.startsWith(flatPrefix))
+  return [...(await openModes(dataset, options, others, false)), ...(await openModes(dataset, options, flat, true))]
+}
+
+async function openModes(
+  dataset: Dataset,
+  { k, seed }: { readonly k: number; readonly seed: number },
+  modes: readonly string[],
+  flat: boolean,
+): Promise<readonly Engine[]> {
+  if (modes.length === 0) return []
+  const contracts = modes.map((mode) => ({ mode, ...contractOf(flat ? mode.slice(flatPrefix.length) : mode) }))
+  const opened = await openGateway(dataset, { workers: 0, seed, flat })
   const { signal } = new AbortController()
   const engines = contracts.map(async ({ mode, recall, claim }, i): Promise<Engine> => {
     const search = async (query: Float32Array): Promise<number[]> => {

@@ -1,4 +1,5 @@
 /** Engines take turns query by query, so that noise of the machine falls on all of them alike. */
+import { type Random, seededRandom } from '#lakegate/core/clock.js'
 import { type Dataset, row } from './dataset.js'
 import type { Engine } from './engine.js'
 import { countHits, type GroundTruth } from './recall.js'
@@ -20,8 +21,8 @@ interface Tally {
 }
 
 /**
- * One pass that counts recall and warms up, then timed passes. Every pass asks every query of every engine, starting with
- * another engine each time.
+ * One pass that counts recall and warms up, then timed passes. Every pass asks every query of every engine, in a new order
+ * each time: what an engine leaves in the processor's caches falls on all the others alike.
  * @param truth  of all engines, or one an engine
  * @param seconds  stop after the pass that passes this time; at least one pass is timed
  */
@@ -33,12 +34,12 @@ export async function measure(
 ): Promise<Measurement[]> {
   const tallies = engines.map((): Tally => ({ latenciesUs: [], hits: 0, wanted: 0, imperfect: 0 }))
   const truths = 'k' in truth ? engines.map(() => truth) : truth
+  const random = seededRandom(1)
   const startedMs = performance.now()
   for (let pass = 0; pass < 2 || performance.now() - startedMs < options.seconds * 1000; pass++) {
     for (let q = 0; q < dataset.queryCount; q++) {
       const query = row(dataset.queries, dataset.dimension, q)
-      for (let turn = 0; turn < engines.length; turn++) {
-        const index = (turn + q + pass) % engines.length
+      for (const index of shuffled(engines.length, random)) {
         const begun = performance.now()
         const answer = engines[index]!.search(query)
         const ids = answer instanceof Promise ? await answer : answer
@@ -59,6 +60,17 @@ export async function measure(
       latenciesUs: Float64Array.from(tally.latenciesUs).sort(),
     }
   })
+}
+
+function shuffled(count: number, random: Random): number[] {
+  const order = Array.from({ length: count }, (_, i) => i)
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1))
+    const moved = order[i]!
+    order[i] = order[j]!
+    order[j] = moved
+  }
+  return order
 }
 
 function count(tally: Tally, dataset: Dataset, truth: GroundTruth, query: number, ids: readonly number[]): void {
