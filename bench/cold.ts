@@ -15,7 +15,7 @@ import { type Dataset, row } from './dataset.js'
 import { timed } from './engine.js'
 import { writeParquet } from './parquet-file.js'
 import type { ReportRow } from './report.js'
-import type { Suite } from './suites.js'
+import type { Suite } from './suite.js'
 
 const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
 const rounds = 3

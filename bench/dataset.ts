@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { type Random, seededRandom } from '#lakegate/core/clock.js'
 import type { Metric } from '#lakegate/core/metric.js'
-import { arrayElements } from './parquet-file.js'
+import { arrayElements } from './array-elements.js'
 import { refusal } from './refusal.js'
 
 export interface Dataset {

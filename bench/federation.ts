@@ -8,7 +8,7 @@ import { createServer } from '#lakegate/server/app.js'
 import { type OpenGateway, openGateway, searchFor } from './lakegate.js'
 import { percentile } from './measure.js'
 import type { ReportRow } from './report.js'
-import type { Suite } from './suites.js'
+import type { Suite } from './suite.js'
 import { measureThroughput, type Throughput, type Variant } from './throughput.js'
 
 const collectionCounts = [1, 2, 4]

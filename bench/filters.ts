@@ -6,7 +6,7 @@ import { openGateway, searchFor } from './lakegate.js'
 import { measure } from './measure.js'
 import { bruteForce } from './recall.js'
 import { type ReportRow, reportRow } from './report.js'
-import type { Suite } from './suites.js'
+import type { Suite } from './suite.js'
 
 const thousandths = [1000, 10, 100, 500]
 

@@ -17,7 +17,7 @@ import { openGateway, searchFor } from './lakegate.js'
 import { percentile } from './measure.js'
 import { refusal } from './refusal.js'
 import type { ReportRow } from './report.js'
-import type { Suite } from './suites.js'
+import type { Suite } from './suite.js'
 
 /** Rows of the scans and the filters: figures are per this many. */
 const rowsMax = 10_000

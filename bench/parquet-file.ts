@@ -1,10 +1,7 @@
 import * as duckdb from '@duckdb/node-api'
 import { flatItems } from '#lakegate/adapters/duckdb-vectors.js'
+import { arrayElements } from './array-elements.js'
 import type { Dataset } from './dataset.js'
-
-/** The child of a FLOAT[n] array vector, row-major; DuckDB's memory. Its class has the field and does not declare it public. */
-export const arrayElements = (vector: duckdb.DuckDBVector): Float32Array =>
-  flatItems((vector as unknown as { readonly childData: duckdb.DuckDBVector }).childData, Float32Array)
 
 /** A DuckDB table `base` (id INTEGER, embedding FLOAT[dimension]) with the dataset's rows, in row order. */
 export async function fillTable(connection: duckdb.DuckDBConnection, dataset: Dataset): Promise<void> {

@@ -7,7 +7,7 @@ import { peerEngines } from './peers.js'
 import { bruteForce } from './recall.js'
 import { refusal } from './refusal.js'
 import { reportRow } from './report.js'
-import type { Suite } from './suites.js'
+import type { Suite } from './suite.js'
 
 const peersDirectory = fileURLToPath(new URL('../../bench/peers/', import.meta.url))
 

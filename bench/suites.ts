@@ -3,35 +3,14 @@ import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Metric, metrics } from '#lakegate/core/metric.js'
 import { coldSuite } from './cold.js'
-import { type Dataset, loadDataset } from './dataset.js'
+import { loadDataset } from './dataset.js'
 import { federationSuite } from './federation.js'
 import { filterSuite } from './filters.js'
 import { microSuite } from './micro.js'
 import { refusal } from './refusal.js'
 import { currentCommit, describeDataset, describeMachine, type Report, renderReport } from './report.js'
 import { searchSuite } from './search.js'
-
-export interface BenchOptions {
-  readonly suite: string
-  readonly dataset: string | null
-  readonly base: string | null
-  readonly queries: string | null
-  readonly count: number
-  readonly queryCount: number
-  readonly dimension: number
-  readonly metric: string | null
-  readonly k: number
-  readonly modes: readonly string[]
-  readonly peers: readonly string[]
-  readonly threads: number
-  readonly seed: number
-  readonly seconds: number
-  readonly shared: string
-  readonly json: string | null
-}
-
-export type SuiteResult = Pick<Report, 'rows' | 'not_run'>
-export type Suite = (dataset: Dataset, options: BenchOptions, say: (line: string) => void) => Promise<SuiteResult>
+import type { BenchOptions, Suite } from './suite.js'
 
 const suiteTable: Readonly<Record<string, Suite>> = {
   search: searchSuite,
