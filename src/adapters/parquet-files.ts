@@ -64,7 +64,7 @@ export async function directoryOf(uri: string): Promise<string> {
   return root.kind === 'file' ? dirname(root.path) : root.path
 }
 
-/** Whether a file still is what it was when it was listed. */
+/** Whether a file still is what it was when it was listed; one that can no longer be looked at is not. */
 export async function isUnchanged(file: ParquetFile): Promise<boolean> {
   const stats = await stat(file.path, { bigint: true }).catch(() => null)
   return stats !== null && describeFile(file.path, file.name, stats).key === file.key
@@ -186,6 +186,7 @@ async function statEntry(path: string, entry: Dirent): Promise<BigIntStats | nul
   if (!entry.isDirectory() && !entry.isSymbolicLink() && !isParquetName(entry.name)) return null
   const stats = await statOrNull(path)
   if (stats !== null) return stats
+  // Gone between the two looks: deleted, which is no error.
   const link = await lstat(path).catch(() => null)
   if (link?.isSymbolicLink()) throw unavailable(path, 'it is a symbolic link to nothing')
   return null

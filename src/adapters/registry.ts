@@ -24,6 +24,7 @@ const tableFormats = [
  */
 export async function detectKind(path: string): Promise<AdapterKind> {
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(path)) throw refuse(path, 'an object store')
+  // Whatever the reason that it cannot be looked at, to the caller there is nothing to serve under this name.
   const found = await stat(path).catch(() => null)
   if (found === null) {
     // A glob is opened by the parquet source, which says so when nothing can match.
@@ -32,6 +33,7 @@ export async function detectKind(path: string): Promise<AdapterKind> {
   }
   if (found.isDirectory()) {
     for (const { format, directory, file } of tableFormats) {
+      // Without this subdirectory it is not of this format; one that cannot be read fails again, and is named, when listed.
       const entries = await readdir(join(path, directory)).catch(() => [])
       if (entries.some((entry) => file.test(entry))) throw refuse(path, format)
     }
