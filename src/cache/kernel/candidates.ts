@@ -21,6 +21,18 @@ export function putCandidate(candidates: usize, index: i32, estimate: f32, row: 
   store<u32>(entry, row, 4)
 }
 
+/** Puts the lanes whose bits are set in `kept`; `lanes`: their estimates in memory, lane 0 being `row`. Returns the new count. */
+// @ts-ignore: decorator
+@inline
+export function putLanes(candidates: usize, count: i32, lanes: usize, kept: u32, row: u32): i32 {
+  let end = count
+  for (let left = kept; left != 0; left &= left - 1) {
+    const lane = ctz(left)
+    putCandidate(candidates, end++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
+  }
+  return end
+}
+
 /** Makes a min-heap by estimate. */
 export function heapify(candidates: usize, count: i32): void {
   for (let index = (count >> 1) - 1; index >= 0; index--) sift(candidates, index, count)

@@ -35,7 +35,7 @@ import {
   stageExact,
   stagePrefix,
 } from './layout'
-import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
+import { estimateOf, heapify, popSmallest, putCandidate, putLanes, rowOf } from './candidates'
 import {
   beginClusters,
   centroidNormMax,
@@ -390,11 +390,7 @@ function scanBits(from: u32, to: u32): i32 {
     v128.store(lanes, e5, 80)
     v128.store(lanes, e6, 96)
     v128.store(lanes, e7, 112)
-    while (word != 0) {
-      const lane = ctz(word)
-      word &= word - 1
-      putCandidate(candidates, count++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
-    }
+    count = putLanes(candidates, count, lanes, word, row)
   }
   return count
 }
@@ -455,11 +451,7 @@ function scanBytes(from: u32, to: u32): i32 {
       let kept = word & 15 & ~(<u32>beyond)
       if (kept == 0) continue
       v128.store(lanes, estimate)
-      while (kept != 0) {
-        const lane = ctz(kept)
-        kept &= kept - 1
-        putCandidate(candidates, count++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
-      }
+      count = putLanes(candidates, count, lanes, kept, row)
     }
   }
   return count
@@ -508,11 +500,7 @@ function scanPrefixes(from: u32, to: u32): i32 {
       let kept = word & 15 & ~(<u32>i32x4.bitmask(f32x4.gt(estimate, f32x4.mul(most, most))))
       if (kept == 0) continue
       v128.store(lanes, estimate)
-      while (kept != 0) {
-        const lane = ctz(kept)
-        kept &= kept - 1
-        putCandidate(candidates, count++, load<f32>(lanes + (<usize>lane << 2)), row + lane)
-      }
+      count = putLanes(candidates, count, lanes, kept, row)
     }
   }
   return count
