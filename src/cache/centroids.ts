@@ -90,8 +90,9 @@ export const tableBytesMax = (dimension: number, count: number): number =>
 export interface Centroids extends TableShape {
   /** Bytes of the table, for `assign`. */
   readonly table: Uint8Array
-  /** float32[count][padded]: the same centroids in the frame of the codes, up to the rotation's rounding. */
-  readonly rotated: Float32Array
+  /** int16[count][padded], float32[count]: a centroid in the frame of the codes is its scale times its integers. */
+  readonly integers: Int16Array
+  readonly scales: Float32Array
 }
 
 /** float32[count][padded] in the rows' frame: centred, not rotated. A view. */
@@ -117,6 +118,8 @@ interface Places {
   readonly squares: number
   readonly nearest: number
   readonly between: number
+  readonly integers: number
+  readonly scales: number
 }
 
 function placeTraining(room: Room, rows: number, shape: TableShape): Places {
@@ -135,6 +138,8 @@ function placeTraining(room: Room, rows: number, shape: TableShape): Places {
     squares: room.take(Math.max(rows, seeds) * 4),
     nearest: room.take(seeds * 4),
     between: room.take(count * 4),
+    integers: room.take(count * padded * 2),
+    scales: room.take(count * 4),
   }
 }
 
@@ -169,12 +174,7 @@ export async function trainCentroids(
   assert(count >= 4 && count % 4 === 0, 'centroids come in fours')
   const shape: TableShape = { count, dimension: sample.dimension, groups: groupCount(count) }
   const training = new CentroidTraining(run, sample, shape, seededRandom(seed))
-  const { table, shape: trained } = await training.train()
-  const bytes = new Uint8Array(sample.arena.memory.buffer, table, tableBytes(trained)).slice()
-  const vectors = table + tableHeaderBytes
-  await runCalls(run, sample.arena, 'in any order', [{ step: 'rotateRows', arguments: [codebook, vectors, count] }])
-  const rotated = new Float32Array(sample.arena.memory.buffer, vectors, count * sample.padded).slice()
-  return { ...trained, table: bytes, rotated }
+  return training.train(codebook)
 }
 
 class CentroidTraining {
@@ -196,8 +196,8 @@ class CentroidTraining {
     this.#bytes = sample.padded * 4
   }
 
-  /** Returns the offset of the finished table, and its shape: without groups where they would not help. */
-  async train(): Promise<{ readonly table: number; readonly shape: TableShape }> {
+  /** @param codebook byte offset of its copy */
+  async train(codebook: number): Promise<Centroids> {
     const { count, groups } = this.#shape
     const { plain, grouped, centres } = this.#at
     this.#writeHeader(plain, { ...this.#shape, groups: 0 })
@@ -215,7 +215,25 @@ class CentroidTraining {
       this.#copyVectors(plain, table)
       if (this.#visitedShare() > visitedShareMax) this.#shape = { ...this.#shape, groups: 0 }
     }
-    return { table: await this.#arrange(), shape: this.#shape }
+    return this.#finish(await this.#arrange(), codebook)
+  }
+
+  /** Moves the centroids to integers and copies them out; without groups where they would not help. */
+  async #finish(table: number, codebook: number): Promise<Centroids> {
+    const { integers, scales } = this.#at
+    const { count, dimension, groups } = this.#shape
+    await this.#call('roundCentroids', [table, codebook, integers, scales])
+    await this.#call('measureTable', [table])
+    await this.#separate(table)
+    const { buffer } = this.#sample.arena.memory
+    return {
+      count,
+      dimension,
+      groups,
+      table: new Uint8Array(buffer, table, tableBytes(this.#shape)).slice(),
+      integers: new Int16Array(buffer, integers, count * this.#sample.padded).slice(),
+      scales: new Float32Array(buffer, scales, count).slice(),
+    }
   }
 
   /** Share of the groups that rows of the sample, as last assigned, could not leave out. */
@@ -250,12 +268,18 @@ class CentroidTraining {
     await this.#call('measureTable', [centres])
     await this.#assign(centres, points, groupOwners)
     await this.#call('groupCentroids', [grouped, plain, centres, groupOwners])
-    const { count } = this.#shape
+    await this.#separate(grouped)
+    return grouped
+  }
+
+  /** How far the centroids of a table are from its groups, if it has any. */
+  async #separate(table: number): Promise<void> {
+    const { count, groups } = this.#shape
+    if (groups === 0) return
     const calls = cutRanges(count, 4 * count * this.#sample.padded).map(
-      ({ from, to }): TrainingCall => ({ step: 'separateGroups', arguments: [grouped, from, to] }),
+      ({ from, to }): TrainingCall => ({ step: 'separateGroups', arguments: [table, from, to] }),
     )
     await runCalls(this.#run, this.#sample.arena, 'in any order', calls)
-    return grouped
   }
 
   async #seed(table: number, points: Points, count: number): Promise<void> {

@@ -14,14 +14,17 @@ import {
   codebookCentroidsAt,
   codebookDirectionsAt,
   codebookHadamardAt,
+  codebookIntegerNormMaxAt,
+  codebookIntegersAt,
   codebookMetricAt,
   codebookNormMaxAt,
   codebookNormsAt,
   codebookPaddedAt,
   codebookRoundsAt,
+  codebookScalesAt,
   codebookSkewAt,
+  codebookSquaresAt,
   codebookTableAt,
-  codebookVectorsAt,
   directionsMax,
 } from './kernel/layout.js'
 import { padDimension } from './padding.js'
@@ -94,18 +97,19 @@ function createCodebook(parts: Omit<Codebook, 'version'>): Codebook {
   hash.update(JSON.stringify([codebookFormat, parts.dimension, parts.metric, parts.seed]))
   hash.update(bytesOf(parts.center))
   if (parts.centroids !== null) {
-    const { count, groups, table, rotated } = parts.centroids
+    const { count, groups, table, integers, scales } = parts.centroids
     hash
       .update(JSON.stringify([count, groups]))
       .update(table)
-      .update(bytesOf(rotated))
+      .update(bytesOf(integers))
+      .update(bytesOf(scales))
   }
   if (parts.basis !== null) hash.update(JSON.stringify([parts.basis.skew])).update(bytesOf(parts.basis.vectors))
   return { ...parts, version: hash.digest('hex').slice(0, 16) }
 }
 
 /** Changes whenever the same seed, centre and centroids would give other codes. */
-const codebookFormat = 2
+const codebookFormat = 3
 
 /** Text that `parseCodebook` reads back to an equal codebook. */
 export function formatCodebook(codebook: Codebook): string {
@@ -125,7 +129,8 @@ export function formatCodebook(codebook: Codebook): string {
             count: centroids.count,
             groups: centroids.groups,
             table: text(centroids.table),
-            rotated: text(centroids.rotated),
+            integers: text(centroids.integers),
+            scales: text(centroids.scales),
           },
     basis:
       basis === null
@@ -160,24 +165,29 @@ export function parseCodebook(text: string): Codebook {
 
 function parseCentroids(value: unknown, dimension: number): Centroids {
   if (typeof value !== 'object' || value === null) throw corruptCodebook('centroids: expected an object or null')
-  const { count, groups, table, rotated }: Readonly<Record<string, unknown>> = { ...value }
+  const { count, groups, table, integers, scales }: Readonly<Record<string, unknown>> = { ...value }
   if (
     typeof count !== 'number' ||
     typeof groups !== 'number' ||
     typeof table !== 'string' ||
-    typeof rotated !== 'string'
+    typeof integers !== 'string' ||
+    typeof scales !== 'string'
   )
     throw corruptCodebook('centroids: a field is missing')
-  const vectors = Uint8Array.from(Buffer.from(rotated, 'base64'))
-  const vectorBytes = count * padDimension(dimension) * 4
-  if (vectors.byteLength !== vectorBytes)
-    throw corruptCodebook(`centroids: expected ${vectorBytes} bytes, got ${vectors.byteLength}`)
+  const words = Uint8Array.from(Buffer.from(integers, 'base64'))
+  const factors = Uint8Array.from(Buffer.from(scales, 'base64'))
+  const wordBytes = count * padDimension(dimension) * 2
+  if (words.byteLength !== wordBytes || factors.byteLength !== count * 4)
+    throw corruptCodebook(
+      `centroids: expected ${wordBytes} and ${count * 4} bytes, got ${words.byteLength} and ${factors.byteLength}`,
+    )
   return {
     count,
     groups,
     dimension,
     table: Uint8Array.from(Buffer.from(table, 'base64')),
-    rotated: new Float32Array(vectors.buffer),
+    integers: new Int16Array(words.buffer),
+    scales: new Float32Array(factors.buffer),
   }
 }
 
@@ -226,7 +236,9 @@ function rotationShape(paddedDimension: number): { readonly hadamard: number; re
 
 /** Where the parts of a copy lie, from its start. */
 interface CodebookLayout {
-  readonly vectors: number
+  readonly integers: number
+  readonly scales: number
+  readonly squares: number
   readonly norms: number
   readonly table: number
   readonly basis: number
@@ -236,12 +248,22 @@ interface CodebookLayout {
 function codebookLayout(codebook: Codebook): CodebookLayout {
   const padded = padDimension(codebook.dimension)
   const align = (bytes: number): number => Math.ceil(bytes / 64) * 64
-  const vectors = align(codebookCenterAt + padded * 4 * (1 + rotationShape(padded).rounds))
+  const integers = align(codebookCenterAt + padded * 4 * (1 + rotationShape(padded).rounds))
   const count = codebook.centroids?.count ?? 0
-  const norms = align(vectors + count * padded * 4)
+  const scales = align(integers + count * padded * 2)
+  const squares = align(scales + count * 4)
+  const norms = align(squares + count * 8)
   const table = align(norms + count * 4)
   const basis = align(table + (codebook.centroids?.table.byteLength ?? 0))
-  return { vectors, norms, table, basis, bytes: basis + align((codebook.basis?.count ?? 0) * padded * 4) }
+  return {
+    integers,
+    scales,
+    squares,
+    norms,
+    table,
+    basis,
+    bytes: basis + align((codebook.basis?.count ?? 0) * padded * 4),
+  }
 }
 
 /** The copies of one codebook in arenas: at most one an arena, each counted in the budget. */
@@ -308,22 +330,32 @@ function writeCodebook(codebook: Codebook, allocation: Allocation): void {
 }
 
 function writeCentroids(centroids: Centroids, padded: number, allocation: Allocation, layout: CodebookLayout): void {
-  const { count, table, rotated } = centroids
+  const { count, table, integers, scales } = centroids
   const words = allocation.u32()
   words[codebookCentroidsAt / 4] = count
-  words[codebookVectorsAt / 4] = layout.vectors
+  words[codebookIntegersAt / 4] = layout.integers
+  words[codebookScalesAt / 4] = layout.scales
+  words[codebookSquaresAt / 4] = layout.squares
   words[codebookNormsAt / 4] = layout.norms
   words[codebookTableAt / 4] = layout.table
-  allocation.f32().set(rotated, layout.vectors / 4)
+  allocation.u8().set(bytesOf(integers), layout.integers)
+  allocation.f32().set(scales, layout.scales / 4)
   allocation.u8().set(table, layout.table)
-  const norms = Float32Array.from({ length: count }, (_, index) => {
-    const vector = rotated.subarray(index * padded, (index + 1) * padded)
-    return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0)) * (1 + 1e-6)
+  const integerNorms = Float64Array.from({ length: count }, (_, index) => {
+    const vector = integers.subarray(index * padded, (index + 1) * padded)
+    return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
   })
-  allocation.f32().set(norms, layout.norms / 4)
-  new Float64Array(allocation.arena.memory.buffer, allocation.offset + codebookNormMaxAt, 1)[0] = norms.reduce(
-    // NaN stays: such centroids are not used.
-    (largest, norm) => Math.max(largest, norm),
-    0,
+  // NaN stays, here and in the maximum: such centroids are not used.
+  const norms = integerNorms.map((norm, index) => norm * scales[index]!)
+  allocation.f32().set(
+    norms.map((norm) => norm * (1 + 1e-6)),
+    layout.norms / 4,
   )
+  const { buffer } = allocation.arena.memory
+  new Float64Array(buffer, allocation.offset + layout.squares, count).set(norms.map((norm) => norm * norm))
+  const put = (at: number, value: number): void => {
+    new Float64Array(buffer, allocation.offset + at, 1)[0] = value
+  }
+  put(codebookNormMaxAt, Math.max(...norms) * (1 + 1e-6))
+  put(codebookIntegerNormMaxAt, Math.max(...integerNorms))
 }

@@ -3,7 +3,7 @@
 /** Steps of training: each takes the scratch area of its slot first; the rest is described beside their definitions. */
 export interface TrainingKernel {
   frameRows(scratch: number, codebook: number, target: number, source: number, count: number): void
-  rotateRows(scratch: number, codebook: number, rows: number, count: number): void
+  roundCentroids(scratch: number, table: number, codebook: number, integers: number, scales: number): void
   assign(
     scratch: number,
     table: number,

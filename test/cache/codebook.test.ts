@@ -23,8 +23,9 @@ test('a codebook survives being written and read, and its version names its cont
 })
 
 test('so does one with centroids and directions, under a version of its own', () => {
-  const rotated = Float32Array.from({ length: 4 * 16 }, (_, i) => i / 7)
-  const centroids = { count: 4, groups: 0, dimension: 3, table: Uint8Array.of(1, 2, 3), rotated }
+  const integers = Int16Array.from({ length: 4 * 16 }, (_, i) => i * 7)
+  const scales = Float32Array.of(1, 0.5, 0.25, 2)
+  const centroids = { count: 4, groups: 0, dimension: 3, table: Uint8Array.of(1, 2, 3), integers, scales }
   const vectors = Float32Array.from({ length: 16 * 16 }, (_, i) => i / 3)
   const basis = { count: 16, padded: 16, vectors, skew: 1e-7, captured: new Float64Array(16).fill(0.5) }
   const versions = [train(1).version]

@@ -6,18 +6,20 @@ import {
   blockSlacksAt,
   blockStartsAt,
   codebookCentroidsAt,
+  codebookIntegerNormMaxAt,
+  codebookIntegersAt,
   codebookNormMaxAt,
   codebookNormsAt,
-  codebookVectorsAt,
+  codebookScalesAt,
+  codebookSquaresAt,
   metricDot,
   scratchDistancesAt,
   scratchFloorsAt,
-  scratchRotatedAt,
+  scratchIntegersAt,
   scratchVisitsAt,
 } from './layout'
-import { roundUp, unit } from './lanes'
-import { sumsF32 } from './products'
-import { framedError, framedNormHigh, integerError, integerSquare, queryBytes, queryMetric } from './query'
+import { high, low, roundUp, sumsI32, unit } from './lanes'
+import { framedNormHigh, integerError, integerSquare, integerStep, queryBytes, queryMetric } from './query'
 
 /* The codebook. */
 let count: u32 = 0
@@ -26,8 +28,8 @@ let floors: usize = 0
 let norms: usize = 0
 /** Largest norm of a centroid. */
 export let centroidNormMax: f64 = 0
-/** Error of a centroid's distance: relative, and in all. */
-let relative: f64 = 0
+/** Error of a centroid's distance (dot, in all: of its product, a unit of its norm): relative, and in all. */
+const relative: f64 = 4 * unit
 let absolute: f64 = 0
 
 /* The block. */
@@ -51,13 +53,15 @@ export let centroidNorm: f64 = 0
 export let codeNormMax: f64 = 0
 let cluster: u32 = 0
 
-/**
- * Distances between the query and every centroid: of the query that the integers at scratchIntegersAt stand for, except
- * that dot uses the query itself. Either is at scratchRotatedAt.
- */
+/** The smallest step of the query's integers at which their inner products with centroids fit 32 bits. */
+export function centroidStepMin(codebook: usize, length: f64): f32 {
+  return <f32>((length * load<f64>(codebook, codebookIntegerNormMaxAt)) / 2.1e9)
+}
+
+/** Distances (dot: products) between the vector that the query's integers stand for and every centroid. */
 export function measureCentroids(scratch: usize, codebook: usize): void {
-  const query = scratch + scratchRotatedAt
-  const bytes = queryBytes
+  const query = scratch + scratchIntegersAt
+  const bytes = queryBytes >> 1
   const isDot = queryMetric == metricDot
   count = load<u32>(codebook, codebookCentroidsAt)
   distances = scratch + scratchDistancesAt
@@ -65,57 +69,67 @@ export function measureCentroids(scratch: usize, codebook: usize): void {
   visits = scratch + scratchVisitsAt
   norms = codebook + load<u32>(codebook, codebookNormsAt)
   centroidNormMax = load<f64>(codebook, codebookNormMaxAt)
-  const gamma = (<f64>(bytes >> 4) + 10) * unit * 1.01
-  if (isDot) {
-    relative = 0
-    absolute = (gamma + 16 * unit) * framedNormHigh + framedError
-    weight = roundUp(framedNormHigh)
-  } else {
-    relative = gamma / 2 + 4 * unit
-    absolute = 2 * unit * sqrt<f64>(integerSquare) + 1e-20
-    weight = roundUp(1)
-  }
+  const length = sqrt<f64>(integerSquare)
+  absolute = 4 * unit * length + 1e-20
+  weight = roundUp(isDot ? framedNormHigh : 1)
   const shrink = f32x4.splat(<f32>(1 - relative - 8 * unit))
   const shift = f32x4.splat(roundUp(absolute + integerError))
-  const perNorm = f32x4.splat(roundUp(absolute))
-  let vector = codebook + load<u32>(codebook, codebookVectorsAt)
-  for (let at: usize = 0; at < <usize>count << 2; at += 16) {
-    const second = vector + bytes
-    const third = second + bytes
-    const fourth = third + bytes
-    let s0 = f32x4.splat(0)
-    let s1 = s0
-    let s2 = s0
-    let s3 = s0
+  const perNorm = f32x4.splat(roundUp(integerError + absolute))
+  const ground = f64x2.splat(integerSquare)
+  const step = f64x2.splat(isDot ? -integerStep : -2 * integerStep)
+  const scales = codebook + load<u32>(codebook, codebookScalesAt)
+  const squares = codebook + load<u32>(codebook, codebookSquaresAt)
+  let vector = codebook + load<u32>(codebook, codebookIntegersAt)
+  for (let at: usize = 0; at < <usize>count << 2; at += 16, vector += bytes << 2) {
+    const sums = productsOfFour(query, vector, bytes)
+    const scale = v128.load(scales + at)
+    const l = f64x2.mul(f64x2.mul(low(scale), step), f64x2.convert_low_i32x4_s(sums))
+    const h = f64x2.mul(f64x2.mul(high(scale), step), f64x2.convert_low_i32x4_s(v128.shuffle<i32>(sums, sums, 2, 3, 2, 3)))
     if (isDot) {
-      for (let i: usize = 0; i < bytes; i += 16) {
-        const q = v128.load(query + i)
-        s0 = f32x4.add(s0, f32x4.mul(q, v128.load(vector + i)))
-        s1 = f32x4.add(s1, f32x4.mul(q, v128.load(second + i)))
-        s2 = f32x4.add(s2, f32x4.mul(q, v128.load(third + i)))
-        s3 = f32x4.add(s3, f32x4.mul(q, v128.load(fourth + i)))
-      }
-      const product = sumsF32(s0, s1, s2, s3)
-      v128.store(distances + at, product)
-      v128.store(floors + at, f32x4.sub(f32x4.neg(product), f32x4.mul(perNorm, v128.load(norms + at))))
+      const product = narrow(l, h)
+      v128.store(floors + at, f32x4.sub(product, f32x4.mul(perNorm, v128.load(norms + at))))
     } else {
-      for (let i: usize = 0; i < bytes; i += 16) {
-        const q = v128.load(query + i)
-        let d = f32x4.sub(q, v128.load(vector + i))
-        s0 = f32x4.add(s0, f32x4.mul(d, d))
-        d = f32x4.sub(q, v128.load(second + i))
-        s1 = f32x4.add(s1, f32x4.mul(d, d))
-        d = f32x4.sub(q, v128.load(third + i))
-        s2 = f32x4.add(s2, f32x4.mul(d, d))
-        d = f32x4.sub(q, v128.load(fourth + i))
-        s3 = f32x4.add(s3, f32x4.mul(d, d))
-      }
-      const distance = f32x4.sqrt(sumsF32(s0, s1, s2, s3))
+      const square = squares + (at << 1)
+      const distance = f32x4.sqrt(
+        f32x4.max(
+          f32x4.splat(0),
+          narrow(
+            f64x2.add(f64x2.add(ground, v128.load(square)), l),
+            f64x2.add(f64x2.add(ground, v128.load(square, 16)), h),
+          ),
+        ),
+      )
       v128.store(distances + at, distance)
       v128.store(floors + at, f32x4.sub(f32x4.mul(distance, shrink), shift))
     }
-    vector = fourth + bytes
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function narrow(l: v128, h: v128): v128 {
+  return v128.shuffle<i32>(f32x4.demote_f64x2_zero(l), f32x4.demote_f64x2_zero(h), 0, 1, 4, 5)
+}
+
+/** Inner products of 16-bit integers with four adjacent vectors of them, one a lane. */
+// @ts-ignore: decorator
+@inline
+function productsOfFour(query: usize, vector: usize, bytes: usize): v128 {
+  const second = vector + bytes
+  const third = second + bytes
+  const fourth = third + bytes
+  let s0 = i32x4.splat(0)
+  let s1 = s0
+  let s2 = s0
+  let s3 = s0
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const q = v128.load(query + i)
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(q, v128.load(vector + i)))
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(q, v128.load(second + i)))
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(q, v128.load(third + i)))
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(q, v128.load(fourth + i)))
+  }
+  return sumsI32(s0, s1, s2, s3)
 }
 
 /** The block's clusters are those of the codebook that `prepare` was given. */

@@ -15,15 +15,18 @@ import {
   blockStartsAt,
   blockVectorsAt,
   codebookCenterAt,
-  codebookVectorsAt,
+  codebookIntegersAt,
+  codebookScalesAt,
   groupRows,
   metricCosine,
   metricDot,
   scratchLanesAt,
   scratchRotatedAt,
+  scratchUnitAt,
 } from './layout'
 import { high, low, maxF32, product64, roundDown, roundUp, scaleTo, subtract, sumF64, unit } from './lanes'
 import { encodePrefix } from './prefix'
+import { restoreCentroid } from './round-centroids'
 import { rotate, rotationError } from './rotation'
 
 /** Residuals below this get a code of zeros: their scale would leave float32's normal range. */
@@ -40,7 +43,7 @@ let factorErrorMax: f64 = 0
 /* The cluster of the row being encoded. */
 /** Its centroid, f32[padded]; 0 in a block without clusters. */
 let centroid: usize = 0
-let cluster: u32 = 0
+let cluster: i32 = -1
 
 /**
  * Encodes the rows at positions [from, to); `from` is a multiple of 32. Leaves the rows' maxima (four f64, in header
@@ -59,7 +62,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   spreadMax = 0
   factorErrorMax = 0
   centroid = 0
-  cluster = 0
+  cluster = -1
   const vectors = block + load<u32>(block, blockVectorsAt)
   for (let position = from; position < to; position++) {
     const row = order != 0 ? load<u32>(order + (<usize>position << 2)) : position
@@ -77,7 +80,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
     // |exact rotated residual - what is in `rotated`|
     let error = inexact + unit * length * 1.001 + rotation * length + underflow
     if (order != 0) {
-      findCentroid(block, codebook, position, bytes)
+      findCentroid(block, codebook, scratch, position, bytes)
       subtract(rotated, rotated, centroid, bytes)
       length = sqrt<f64>(product64(rotated, rotated, bytes))
       error += unit * length * 1.001
@@ -93,12 +96,16 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
 }
 
 /** Moves on to the cluster of a position; positions ascend. */
-// @ts-ignore: decorator
-@inline
-function findCentroid(block: usize, codebook: usize, position: u32, bytes: usize): void {
-  const starts = block + load<u32>(block, blockStartsAt)
-  while (position >= load<u32>(starts + (<usize>cluster << 2), 4)) cluster++
-  centroid = codebook + load<u32>(codebook, codebookVectorsAt) + <usize>cluster * bytes
+function findCentroid(block: usize, codebook: usize, scratch: usize, position: u32, bytes: usize): void {
+  const ends = block + load<u32>(block, blockStartsAt) + 4
+  let found = max<i32>(cluster, 0)
+  while (position >= load<u32>(ends + (<usize>found << 2))) found++
+  if (found == cluster) return
+  cluster = found
+  centroid = scratch + scratchUnitAt
+  const integers = codebook + load<u32>(codebook, codebookIntegersAt) + <usize>found * (bytes >> 1)
+  const scale = load<f32>(codebook + load<u32>(codebook, codebookScalesAt) + (<usize>found << 2))
+  restoreCentroid(centroid, integers, scale, bytes)
 }
 
 /** Writes the vector (of unit length for cosine) minus the centre; returns the error of scaling it. */

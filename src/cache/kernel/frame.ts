@@ -2,7 +2,6 @@
 import { codebookCenterAt, codebookMetricAt, codebookPaddedAt } from './layout'
 import { center } from './encode'
 import { product64 } from './lanes'
-import { rotate } from './rotation'
 
 /** Writes `count` rows, of unit length for cosine, minus the codebook's centre. May be in place. */
 export function frameRows(scratch: usize, codebook: usize, target: usize, source: usize, count: u32): void {
@@ -13,10 +12,4 @@ export function frameRows(scratch: usize, codebook: usize, target: usize, source
     const to = target + row * bytes
     center(to, from, sqrt<f64>(product64(from, from, bytes)), metric, codebook + codebookCenterAt, bytes)
   }
-}
-
-/** Rotates `count` rows that are centred already, in place. */
-export function rotateRows(scratch: usize, codebook: usize, rows: usize, count: u32): void {
-  const bytes = <usize>load<u32>(codebook, codebookPaddedAt) << 2
-  for (let row: usize = 0; row < <usize>count; row++) rotate(rows + row * bytes, codebook)
 }

@@ -6,14 +6,17 @@ export let madeStep: f64 = 0
 export let madeSquare: f64 = 0
 export let madeError: f64 = 0
 
-/** 16-bit integers, in a range whose inner products with 8-bit codes fit 32 bits. */
-export function makeIntegers(integers: usize, vector: usize, bytes: usize): void {
+/**
+ * 16-bit integers, in a range whose inner products with 8-bit codes fit 32 bits.
+ * @param stepMin for inner products with other integers
+ */
+export function makeIntegers(integers: usize, vector: usize, bytes: usize, stepMin: f32): void {
   let largest = f32x4.splat(0)
   for (let at: usize = 0; at < bytes; at += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(vector + at)))
   const top = maxF32(largest)
   const range = min<f32>(16383, 16777216 / <f32>(bytes >> 2))
-  const step: f32 = top > 1e-30 ? top / range : 0
-  const inverse = f32x4.splat(top > 1e-30 ? range / top : 0)
+  const step: f32 = top > 1e-30 ? max<f32>(top / range, stepMin) : 0
+  const inverse = f32x4.splat(top > 1e-30 ? 1 / step : 0)
   const step64 = f64x2.splat(<f64>step)
   let squares: i64 = 0
   let s01 = f64x2.splat(0)

@@ -126,7 +126,7 @@ export function moveToMeans(scratch: usize, table: usize, sums: usize, counts: u
   }
 }
 
-/** Puts the norms that `assign` needs beside the centroids, which are in place. */
+/** Puts the norms that `assign` needs beside centroids and centres of groups, which are in place. */
 export function measureTable(scratch: usize, table: usize): void {
   const normMax = measure(
     table,
@@ -134,7 +134,13 @@ export function measureTable(scratch: usize, table: usize): void {
     load<u32>(table, tableHalvesAt),
     load<u32>(table, tableCountAt),
   )
-  store<f64>(table, normMax, tableNormMaxAt)
+  const groupNormMax = measure(
+    table,
+    load<u32>(table, tableGroupVectorsAt),
+    load<u32>(table, tableGroupHalvesAt),
+    load<u32>(table, tableGroupsAt),
+  )
+  store<f64>(table, max<f64>(normMax, groupNormMax), tableNormMaxAt)
 }
 
 function measure(table: usize, vectorsAt: u32, halvesAt: u32, count: u32): f64 {
@@ -174,8 +180,6 @@ export function groupCentroids(scratch: usize, table: usize, source: usize, cent
   }
   store<u32>(starts + (<usize>groups << 2), placed)
   measureTable(scratch, table)
-  const groupNormMax = measure(table, load<u32>(table, tableGroupVectorsAt), load<u32>(table, tableGroupHalvesAt), groups)
-  store<f64>(table, max<f64>(load<f64>(table, tableNormMaxAt), groupNormMax), tableNormMaxAt)
 }
 
 /** Measures how far centroids [from, to) of a table with groups are from each group. */

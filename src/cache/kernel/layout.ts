@@ -94,7 +94,7 @@ export const blockPrefixRestsAt = 156
 export const maximaBytes = 32
 
 /* ---- Codebook copy in an arena. ---- */
-export const codebookHeaderBytes = 64
+export const codebookHeaderBytes = 128
 export const codebookPaddedAt = 0
 export const codebookMetricAt = 4
 /** Rounds of signs, Hadamard and (unless padded is a power of two) mixing. */
@@ -103,8 +103,8 @@ export const codebookRoundsAt = 8
 export const codebookHadamardAt = 12
 /** Number of centroids, a multiple of 4; or 0. */
 export const codebookCentroidsAt = 16
-/** f32[centroids][padded], rotated; offsets from the codebook's start. */
-export const codebookVectorsAt = 20
+/** i16[centroids][padded] and f32[centroids]: a centroid, rotated, is its scale times its integers. Offsets from the codebook's start. */
+export const codebookIntegersAt = 20
 /** f32[centroids]: norms, rounded up. */
 export const codebookNormsAt = 24
 /** The table that rows are assigned with. */
@@ -117,13 +117,24 @@ export const codebookDirectionsAt = 40
 export const codebookBasisAt = 44
 /** f64: at least the spectral norm of their Gram matrix minus the identity. */
 export const codebookSkewAt = 48
+export const codebookScalesAt = 56
+/** f64[centroids]: squared norms. */
+export const codebookSquaresAt = 60
+/** f64: the largest norm of a centroid's integers. */
+export const codebookIntegerNormMaxAt = 64
 /** f32[padded] follows the header, then u32[rounds][padded] sign bits (0 or 0x80000000). */
-export const codebookCenterAt = 64
+export const codebookCenterAt = 128
+
+/**
+ * Centroids are integers of up to this magnitude, and scales have 12 significant bits, so that their product is a float32 as
+ * it stands. The norm of a query's integers times theirs stays below 2^31 (docs/rounding.md, "Clusters").
+ */
+export const centroidIntegerMax = 2047
 
 /* ---- Scratch area: one a slot and arena. ---- */
 /** f32[dimensionMax]: the query as given, zeros in the padding; the caller writes it. */
 export const scratchQueryAt = 0
-/** f32[dimensionMax]: the query of unit length (cosine). */
+/** f32[dimensionMax]: the query of unit length (cosine), or the centroid of rows being encoded. */
 export const scratchUnitAt = 32768
 /** f32[dimensionMax]: the centred and rotated query, or row being encoded. */
 export const scratchRotatedAt = 65536

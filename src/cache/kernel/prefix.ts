@@ -117,7 +117,7 @@ export function preparePrefix(scratch: usize, codebook: usize, length: f64, inex
   prefixBytes = <usize>load<u32>(codebook, codebookDirectionsAt)
   if (prefixBytes == 0) return
   project(scratch, codebook, length, inexact)
-  makeIntegers(scratch + scratchPrefixIntegersAt, scratch + scratchPrefixAt, prefixBytes << 2)
+  makeIntegers(scratch + scratchPrefixIntegersAt, scratch + scratchPrefixAt, prefixBytes << 2, 0)
   prefixStep = <f32>madeStep
   prefixSquare = madeSquare
   prefixLength = length + madeError + error

@@ -1,6 +1,6 @@
 /** What a scan needs to know of its query, computed once a call of `prepare` and used until the next. */
 import { madeError, madeSquare, madeStep, makeIntegers } from './integers'
-import { measureCentroids } from './clusters'
+import { centroidStepMin, measureCentroids } from './clusters'
 import {
   codebookCenterAt,
   codebookCentroidsAt,
@@ -84,24 +84,12 @@ export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u3
   framedNormHigh = (length + inexact) * (1 + 1e-9)
   framedNormLow = max<f64>(0, length * (1 - 1e-9) - inexact)
   framedError = inexact + rotationError(codebook) * length + 1e-30
-  makeIntegers(scratch + scratchIntegersAt, rotated, bytes)
+  makeIntegers(scratch + scratchIntegersAt, rotated, bytes, centroidStepMin(codebook, framedNormHigh))
   integerStep = madeStep
   integerSquare = madeSquare
   integerError = madeError + framedError
   if (stage == stageBits) prepareTable(scratch + scratchTableAt, rotated, bytes)
-  if (load<u32>(codebook, codebookCentroidsAt) != 0) {
-    if (metric != metricDot) restoreIntegers(rotated, scratch + scratchIntegersAt, bytes)
-    measureCentroids(scratch, codebook)
-  }
-}
-
-/** Writes the vector that the integers stand for, each product rounded once. */
-function restoreIntegers(target: usize, integers: usize, bytes: usize): void {
-  const step = f32x4.splat(<f32>integerStep)
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const words = i32x4.extend_low_i16x8_s(v128.load64_zero(integers + (at >> 1)))
-    v128.store(target + at, f32x4.mul(f32x4.convert_i32x4_s(words), step))
-  }
+  if (load<u32>(codebook, codebookCentroidsAt) != 0) measureCentroids(scratch, codebook)
 }
 
 /** For every four coordinates, the sixteen sums of plus or minus them, in 6-bit steps. */

@@ -36,28 +36,62 @@ function hadamard(vector: usize, count: i32): void {
  */
 export function rotate(vector: usize, codebook: usize): void {
   const padded = load<u32>(codebook, codebookPaddedAt)
-  const count = load<u32>(codebook, codebookHadamardAt)
   const rounds = load<u32>(codebook, codebookRoundsAt)
   const bytes = <usize>padded << 2
-  const part = <usize>count << 2
-  const half = bytes >> 1
-  const scale = f32x4.splat(<f32>(1 / sqrt<f64>(<f64>count)))
-  const mix = f32x4.splat(<f32>Math.SQRT1_2)
-  let signs = codebook + codebookCenterAt + bytes
+  const first = codebook + codebookCenterAt + bytes
   for (let round: u32 = 0; round < rounds; round++) {
-    for (let at: usize = 0; at < bytes; at += 16)
-      v128.store(vector + at, v128.xor(v128.load(vector + at), v128.load(signs + at)))
-    signs += bytes
-    const start = vector + ((round & 1) != 0 ? bytes - part : 0)
-    hadamard(start, count)
-    for (let at: usize = 0; at < part; at += 16) v128.store(start + at, f32x4.mul(v128.load(start + at), scale))
-    if (part != bytes)
-      for (let at: usize = 0; at < half; at += 16) {
-        const a = v128.load(vector + at)
-        const b = v128.load(vector + half + at)
-        v128.store(vector + at, f32x4.mul(f32x4.add(a, b), mix))
-        v128.store(vector + half + at, f32x4.mul(f32x4.sub(a, b), mix))
-      }
+    flip(vector, first + <usize>round * bytes, bytes)
+    spread(vector, codebook, round)
+    mixHalves(vector, codebook)
+  }
+}
+
+/** Changes signs. */
+// @ts-ignore: decorator
+@inline
+function flip(vector: usize, signs: usize, bytes: usize): void {
+  for (let at: usize = 0; at < bytes; at += 16)
+    v128.store(vector + at, v128.xor(v128.load(vector + at), v128.load(signs + at)))
+}
+
+/** A round's orthogonal Hadamard transform. */
+// @ts-ignore: decorator
+@inline
+function spread(vector: usize, codebook: usize, round: u32): void {
+  const bytes = <usize>load<u32>(codebook, codebookPaddedAt) << 2
+  const count = load<u32>(codebook, codebookHadamardAt)
+  const part = <usize>count << 2
+  const start = vector + ((round & 1) != 0 ? bytes - part : 0)
+  hadamard(start, count)
+  const scale = f32x4.splat(<f32>(1 / sqrt<f64>(<f64>count)))
+  for (let at: usize = 0; at < part; at += 16) v128.store(start + at, f32x4.mul(v128.load(start + at), scale))
+}
+
+// @ts-ignore: decorator
+@inline
+function mixHalves(vector: usize, codebook: usize): void {
+  const padded = load<u32>(codebook, codebookPaddedAt)
+  if (padded == load<u32>(codebook, codebookHadamardAt)) return
+  const half = <usize>padded << 1
+  const mix = f32x4.splat(<f32>Math.SQRT1_2)
+  for (let at: usize = 0; at < half; at += 16) {
+    const a = v128.load(vector + at)
+    const b = v128.load(vector + half + at)
+    v128.store(vector + at, f32x4.mul(f32x4.add(a, b), mix))
+    v128.store(vector + half + at, f32x4.mul(f32x4.sub(a, b), mix))
+  }
+}
+
+/** The inverse of `rotate`, and as exact. Every step is its own inverse. */
+export function rotateBack(vector: usize, codebook: usize): void {
+  const padded = load<u32>(codebook, codebookPaddedAt)
+  const rounds = load<u32>(codebook, codebookRoundsAt)
+  const bytes = <usize>padded << 2
+  const first = codebook + codebookCenterAt + bytes
+  for (let round = <i32>rounds - 1; round >= 0; round--) {
+    mixHalves(vector, codebook)
+    spread(vector, codebook, round)
+    flip(vector, first + <usize>round * bytes, bytes)
   }
 }
 
