@@ -14,7 +14,7 @@ import { request } from 'undici'
 import { type Dataset, row } from './dataset.js'
 import { timed } from './engine.js'
 import { writeParquet } from './parquet-file.js'
-import type { ReportRow } from './report.js'
+import { type ReportRow, timingRow } from './report.js'
 import type { Suite } from './suite.js'
 
 const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
@@ -82,21 +82,10 @@ async function firstAnswerMs(path: string, cacheDirectory: string, dataset: Data
 }
 
 function coldRow(engine: string, mode: string, samplesMs: readonly number[]): ReportRow {
-  const sorted = samplesMs.toSorted((a, b) => a - b)
-  const ms = sorted[Math.floor(sorted.length / 2)]!
-  const us = (value: number): number => Math.round(value * 1000)
-  return {
-    engine,
+  const row = timingRow(
     mode,
-    threads: 1,
-    recall_at_k: 1,
-    qps: Math.round(1e5 / ms) / 100,
-    p50_us: us(ms),
-    p95_us: us(sorted.at(-1)!),
-    p99_us: us(sorted.at(-1)!),
-    build_ms: 0,
-    first_query_ms: Math.round(ms * 10) / 10,
-    bytes_per_vector: null,
-    certificate: null,
-  }
+    samplesMs.map((ms) => ms * 1000),
+    { engine },
+  )
+  return { ...row, first_query_ms: row.p50_us / 1000 }
 }

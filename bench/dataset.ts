@@ -19,6 +19,8 @@ export interface Dataset {
   /** float32[queryCount * dimension], row-major. */
   readonly queries: Float32Array
   readonly queryCount: number
+  /** float32[n * dimension]: further queries, for choosing settings and never for measuring. */
+  readonly tuning: Float32Array
 }
 
 export interface DatasetRequest {
@@ -83,11 +85,11 @@ export function clustered(
     return vectors
   }
   const metric = request.metric ?? 'l2'
-  return { name: 'clustered', metric, dimension, count, base: draw(count), queries: draw(queryCount), queryCount }
+  const [base, queries, tuning] = [draw(count), draw(queryCount), draw(tuningQueriesMax)]
+  return { name: 'clustered', metric, dimension, count, base, queries, queryCount, tuning }
 }
 
-const cut = (vectors: Float32Array, dimension: number, rows: number): Float32Array =>
-  vectors.subarray(0, Math.min(vectors.length, rows * dimension))
+const tuningQueriesMax = 200
 
 function assemble(
   request: DatasetRequest,
@@ -100,9 +102,19 @@ function assemble(
   },
 ): Dataset {
   const { dimension } = given
-  const base = cut(given.base, dimension, request.count)
-  const queries = cut(given.queries, dimension, request.queryCount)
-  return { ...given, base, queries, count: base.length / dimension, queryCount: queries.length / dimension }
+  const count = Math.min(request.count, given.base.length / dimension)
+  const queriesGiven = given.queries.length / dimension
+  // The last queries tune, at most half of them: what is measured was never tuned on.
+  const tuningCount = Math.min(tuningQueriesMax, Math.floor(queriesGiven / 2))
+  const queryCount = Math.min(request.queryCount, queriesGiven - tuningCount)
+  return {
+    ...given,
+    count,
+    queryCount,
+    base: given.base.subarray(0, count * dimension),
+    queries: given.queries.subarray(0, queryCount * dimension),
+    tuning: given.queries.subarray((queriesGiven - tuningCount) * dimension),
+  }
 }
 
 function need(path: string): string {

@@ -6,10 +6,9 @@ import { request } from 'undici'
 import { systemClock } from '#lakegate/core/clock.js'
 import { createServer } from '#lakegate/server/app.js'
 import { type OpenGateway, openGateway, searchFor } from './lakegate.js'
-import { percentile } from './measure.js'
-import type { ReportRow } from './report.js'
+import { type ReportRow, round } from './report.js'
 import type { Suite } from './suite.js'
-import { measureThroughput, type Throughput, type Variant } from './throughput.js'
+import { measureThroughput, rateRow, type Throughput, type Variant } from './throughput.js'
 
 const collectionCounts = [1, 2, 4]
 
@@ -77,19 +76,10 @@ function httpVariant(label: string, url: string, k: number): Variant {
 }
 
 function throughputRow(result: Throughput, threads: number, opened: OpenGateway): ReportRow {
-  const round = (value: number): number => Math.round(value * 10) / 10
-  return {
-    engine: 'lakegate',
-    mode: `exact ${result.label}`,
+  const { buildMs, bytesPerVector } = opened
+  return rateRow(`exact ${result.label}`, result, {
     threads,
-    recall_at_k: 1,
-    qps: round(result.qps),
-    p50_us: round(percentile(result.latenciesUs, 0.5)),
-    p95_us: round(percentile(result.latenciesUs, 0.95)),
-    p99_us: round(percentile(result.latenciesUs, 0.99)),
-    build_ms: round(opened.buildMs),
-    first_query_ms: 0,
-    bytes_per_vector: round(opened.bytesPerVector),
-    certificate: null,
-  }
+    build_ms: round(buildMs, 1),
+    bytes_per_vector: round(bytesPerVector, 1),
+  })
 }

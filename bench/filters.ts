@@ -5,7 +5,7 @@ import { type Engine, timed } from './engine.js'
 import { openGateway, searchFor } from './lakegate.js'
 import { measure } from './measure.js'
 import { bruteForce } from './recall.js'
-import { type ReportRow, reportRow } from './report.js'
+import { reportRows } from './report.js'
 import type { Suite } from './suite.js'
 
 const thousandths = [1000, 10, 100, 500]
@@ -14,7 +14,6 @@ export const filterSuite: Suite = async (dataset, options, say) => {
   const { k, seed } = options
   const opened = await openGateway(dataset, { workers: 0, seed })
   const { signal } = new AbortController()
-  const rows: ReportRow[] = []
   try {
     const engines: Engine[] = []
     for (const limit of thousandths) {
@@ -27,6 +26,7 @@ export const filterSuite: Suite = async (dataset, options, say) => {
       engines.push({
         name: 'lakegate',
         mode: filter === null ? 'exact, no filter' : `exact, filter ${limit / 10} %`,
+        settings: null,
         threads: 1,
         claim: { kind: 'proven', claimed: 0 },
         buildMs: opened.buildMs,
@@ -40,9 +40,8 @@ export const filterSuite: Suite = async (dataset, options, say) => {
     const truths = thousandths.map((limit) => bruteForce(dataset, k, (index) => index % 1000 < limit))
     const onPass = (pass: number): void => say(`pass ${pass}`)
     const measured = await measure(dataset, truths, engines, { seconds: options.seconds, onPass })
-    rows.push(...measured.map((measurement) => reportRow(measurement, dataset)))
+    return { rows: reportRows(measured, dataset), not_run: [] }
   } finally {
     await opened.close()
   }
-  return { rows, not_run: [] }
 }

@@ -2,6 +2,7 @@
 
 import { ArenaPool } from '#lakegate/cache/arena.js'
 import { createVectorCache } from '#lakegate/cache/create-vector-cache.js'
+import type { BenchOptions } from '#lakegate/cli/bench-options.js'
 import { seededRandom, systemClock, systemTimer } from '#lakegate/core/clock.js'
 import type { RecallContract } from '#lakegate/core/contract.js'
 import { backendId } from '#lakegate/core/generation.js'
@@ -12,7 +13,7 @@ import { openPool } from '#lakegate/federation/pool.js'
 import type { Query } from '#lakegate/federation/query.js'
 import { arrayAdapter } from './array-adapter.js'
 import { type Dataset, row } from './dataset.js'
-import { type Engine, type OpenEngine, timed } from './engine.js'
+import { type Engine, type EngineOptions, firstQueryMs, timed } from './engine.js'
 import { refusal } from './refusal.js'
 
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
@@ -21,7 +22,12 @@ export interface OpenGateway {
   readonly gateway: Gateway
   /** First search over everything, which pulls and encodes. */
   readonly buildMs: number
+  /** The same and all that the background then did. */
+  readonly settledMs: number
+  /** What the collections hold: codes, originals, ids, metadata. */
   readonly bytesPerVector: number
+  /** What was taken from the system, the room that building needed included. */
+  readonly committedBytesPerVector: number
   close(): Promise<void>
 }
 
@@ -77,11 +83,14 @@ export async function openGateway(
   const signal = AbortSignal.timeout(600_000)
   for (const source of sources.slice(1)) await gateway.addSource(source, { signal })
   const build = await timed(() => gateway.search(searchFor(row(dataset.queries, dimension, 0), 1), { signal }))
-  await cache.settled()
+  const settled = await timed(() => cache.settled())
+  const held = sources.map(({ name }) => cache.collectionStatistics({ backend: backendId(name), collection: 'rows' }))
   return {
     gateway,
     buildMs: build.ms,
-    bytesPerVector: cache.statistics().memoryBytes / count,
+    settledMs: build.ms + settled.ms,
+    bytesPerVector: held.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0) / count,
+    committedBytesPerVector: cache.statistics().memoryBytes / count,
     async close() {
       await gateway.close()
       await cache.close()
@@ -117,8 +126,11 @@ export function searchFor(
 
 function contractOf(mode: string): { readonly recall: RecallContract; readonly claim: NonNullable<Engine['claim']> } {
   if (mode === 'exact') return { recall: { kind: 'exact' }, claim: { kind: 'proven', claimed: 0 } }
-  if (mode === 'certified') {
-    const missProbability = 1e-6
+  const certified = /^certified(?:@(.+))?$/.exec(mode)
+  if (certified !== null) {
+    const missProbability = Number(certified[1] ?? 1e-6)
+    if (!(missProbability > 0 && missProbability < 1))
+      throw refusal(`modes: expected certified@P with P between 0 and 1, found ${JSON.stringify(mode)}`)
     return { recall: { kind: 'certified', missProbability }, claim: { kind: 'certified', claimed: missProbability } }
   }
   const recall = Number(mode)
@@ -130,16 +142,24 @@ function contractOf(mode: string): { readonly recall: RecallContract; readonly c
 /** Modes that are to be answered without clusters, so that the scan itself is measured. */
 const flatPrefix = 'flat-'
 
-/** One engine a mode, over one gateway with clusters and one without, which run everything on the calling thread. */
-export const openLakegate: OpenEngine = async (dataset, options) => {
-  const flat = options.modes.filter((mode) => mode.startsWith(flatPrefix))
-  const others = options.modes.filter((mode) => !mode.startsWith(flatPrefix))
-  return [...(await openModes(dataset, options, others, false)), ...(await openModes(dataset, options, flat, true))]
+/** One engine a mode and seed, over one gateway a seed with clusters and one without, which run everything on the calling thread. */
+export async function openLakegate(
+  dataset: Dataset,
+  options: Pick<BenchOptions, 'k' | 'seed' | 'seedCount' | 'modes'>,
+): Promise<Engine[]> {
+  const isFlat = (mode: string): boolean => mode.startsWith(flatPrefix)
+  const engines: Engine[] = []
+  for (let seed = options.seed; seed < options.seed + options.seedCount; seed++)
+    for (const flat of [false, true]) {
+      const modes = options.modes.filter((mode) => isFlat(mode) === flat)
+      engines.push(...(await openModes(dataset, { k: options.k, seed }, modes, flat)))
+    }
+  return engines
 }
 
 async function openModes(
   dataset: Dataset,
-  { k, seed }: { readonly k: number; readonly seed: number },
+  { k, seed }: EngineOptions,
   modes: readonly string[],
   flat: boolean,
 ): Promise<readonly Engine[]> {
@@ -152,14 +172,14 @@ async function openModes(
       const answer = await opened.gateway.search(searchFor(query, k, { recall }), { signal })
       return answer.results.map((result) => Number(result.id))
     }
-    const first = await timed(() => search(row(dataset.queries, dataset.dimension, 0)))
     return {
       name: 'lakegate',
       mode,
+      settings: null,
       threads: 1,
       claim,
       buildMs: opened.buildMs,
-      firstQueryMs: first.ms,
+      firstQueryMs: await firstQueryMs(search, dataset),
       bytesPerVector: opened.bytesPerVector,
       search,
       close: () => (i === 0 ? opened.close() : undefined),

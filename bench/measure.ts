@@ -1,7 +1,8 @@
-/** Engines take turns query by query, so that noise of the machine falls on all of them alike. */
+/** Engines take short turns, so that noise of the machine falls on all of them alike. */
 import { type Random, seededRandom } from '#lakegate/core/clock.js'
 import { type Dataset, row } from './dataset.js'
-import type { Engine } from './engine.js'
+import { askOnce, type Engine } from './engine.js'
+import { percentile } from './percentile.js'
 import { countHits, type GroundTruth } from './recall.js'
 
 export interface Measurement {
@@ -11,18 +12,27 @@ export interface Measurement {
   readonly imperfect: number
   /** Latency of every measured query, ascending, microseconds. */
   readonly latenciesUs: Float64Array
+  /** The median of each timed pass. */
+  readonly mediansUs: readonly number[]
 }
 
+/**
+ * Queries that an engine answers before the next has its turn: enough for the median not to be that of caches which
+ * another engine has filled, as they never are where one engine serves.
+ */
+export const turnQueries = 20
+
 interface Tally {
-  readonly latenciesUs: number[]
+  /** One list a timed pass. */
+  readonly passesUs: number[][]
   hits: number
   wanted: number
   imperfect: number
 }
 
 /**
- * One pass that counts recall and warms up, then timed passes. Every pass asks every query of every engine, in a new order
- * each time: what an engine leaves in the processor's caches falls on all the others alike.
+ * One pass that counts recall and warms up, then timed passes. Every pass asks every query of every engine, turn by turn in
+ * a new order each time: what an engine leaves in the processor's caches falls on all the others alike.
  * @param truth  of all engines, or one an engine
  * @param seconds  stop after the pass that passes this time; at least one pass is timed
  */
@@ -32,22 +42,21 @@ export async function measure(
   engines: readonly Engine[],
   options: { readonly seconds: number; readonly onPass: (pass: number) => void },
 ): Promise<Measurement[]> {
-  const tallies = engines.map((): Tally => ({ latenciesUs: [], hits: 0, wanted: 0, imperfect: 0 }))
+  const tallies = engines.map((): Tally => ({ passesUs: [], hits: 0, wanted: 0, imperfect: 0 }))
   const truths = 'k' in truth ? engines.map(() => truth) : truth
   const random = seededRandom(1)
   const startedMs = performance.now()
   for (let pass = 0; pass < 2 || performance.now() - startedMs < options.seconds * 1000; pass++) {
-    for (let q = 0; q < dataset.queryCount; q++) {
-      const query = row(dataset.queries, dataset.dimension, q)
-      for (const index of shuffled(engines.length, random)) {
-        const begun = performance.now()
-        const answer = engines[index]!.search(query)
-        const ids = answer instanceof Promise ? await answer : answer
-        const us = (performance.now() - begun) * 1000
-        const tally = tallies[index]!
-        if (pass > 0) tally.latenciesUs.push(us)
-        else count(tally, dataset, truths[index]!, q, ids)
-      }
+    if (pass > 0) for (const tally of tallies) tally.passesUs.push([])
+    for (let from = 0; from < dataset.queryCount; from += turnQueries) {
+      const to = Math.min(dataset.queryCount, from + turnQueries)
+      for (const index of shuffled(engines.length, random))
+        for (let q = from; q < to; q++) {
+          const { ids, us } = await askOnce(engines[index]!.search, row(dataset.queries, dataset.dimension, q))
+          const tally = tallies[index]!
+          if (pass > 0) tally.passesUs.at(-1)!.push(us)
+          else count(tally, dataset, truths[index]!, q, ids)
+        }
     }
     options.onPass(pass)
   }
@@ -57,7 +66,8 @@ export async function measure(
       engine,
       recall: tally.wanted === 0 ? 1 : tally.hits / tally.wanted,
       imperfect: tally.imperfect,
-      latenciesUs: Float64Array.from(tally.latenciesUs).sort(),
+      latenciesUs: Float64Array.from(tally.passesUs.flat()).sort(),
+      mediansUs: tally.passesUs.map((pass) => percentile(Float64Array.from(pass).sort(), 0.5)),
     }
   })
 }
@@ -80,7 +90,3 @@ function count(tally: Tally, dataset: Dataset, truth: GroundTruth, query: number
   tally.wanted += wanted
   if (hits < wanted) tally.imperfect++
 }
-
-/** @param sorted ascending, not empty */
-export const percentile = (sorted: Float64Array, fraction: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(fraction * sorted.length))]!

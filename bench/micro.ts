@@ -14,9 +14,8 @@ import { answerJson } from '#lakegate/server/answer-json.js'
 import { parseQuery, parseRawQuery } from '#lakegate/server/parse-query.js'
 import { type Dataset, row } from './dataset.js'
 import { openGateway, searchFor } from './lakegate.js'
-import { percentile } from './measure.js'
 import { refusal } from './refusal.js'
-import type { ReportRow } from './report.js'
+import { type ReportRow, timingRow } from './report.js'
 import type { Suite } from './suite.js'
 
 /** Rows of the scans and the filters: figures are per this many. */
@@ -66,7 +65,10 @@ export const microSuite: Suite = async (whole, options, say) => {
     await bench.run()
     const rows = bench.tasks.map(({ name, result }): ReportRow => {
       if (result.state !== 'completed') throw new Error(`${name}: ${result.state}`)
-      return microRow(name, Float64Array.from(result.latency.samples ?? []).sort())
+      return timingRow(
+        name,
+        (result.latency.samples ?? []).map((ms) => ms * 1000),
+      )
     })
     return { rows, not_run: [] }
   } finally {
@@ -111,23 +113,4 @@ function parseTasks(query: Float32Array, k: number): Task[] {
     { mode: `parse JSON query, ${query.length} numbers`, run: () => parseQuery(parseJson(json), rules) },
     { mode: `parse raw query, ${query.length} numbers`, run: () => parseRawQuery(raw, { k: String(k) }, rules) },
   ]
-}
-
-/** @param latenciesMs ascending */
-function microRow(mode: string, latenciesMs: Float64Array): ReportRow {
-  const us = (fraction: number): number => Number((percentile(latenciesMs, fraction) * 1000).toFixed(3))
-  return {
-    engine: 'lakegate',
-    mode,
-    threads: 1,
-    recall_at_k: 1,
-    qps: Number((1000 / percentile(latenciesMs, 0.5)).toFixed(1)),
-    p50_us: us(0.5),
-    p95_us: us(0.95),
-    p99_us: us(0.99),
-    build_ms: 0,
-    first_query_ms: 0,
-    bytes_per_vector: null,
-    certificate: null,
-  }
 }

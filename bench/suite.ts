@@ -1,25 +1,23 @@
 /** What one suite of `lakegate bench` is given and gives back. */
-import type { Dataset } from './dataset.js'
+import type { BenchOptions } from '#lakegate/cli/bench-options.js'
+import { type Metric, metrics } from '#lakegate/core/metric.js'
+import type { Dataset, DatasetRequest } from './dataset.js'
+import { refusal } from './refusal.js'
 import type { Report } from './report.js'
-
-export interface BenchOptions {
-  readonly suite: string
-  readonly dataset: string | null
-  readonly base: string | null
-  readonly queries: string | null
-  readonly count: number
-  readonly queryCount: number
-  readonly dimension: number
-  readonly metric: string | null
-  readonly k: number
-  readonly modes: readonly string[]
-  readonly peers: readonly string[]
-  readonly threads: number
-  readonly seed: number
-  readonly seconds: number
-  readonly shared: string
-  readonly json: string | null
-}
 
 export type SuiteResult = Pick<Report, 'rows' | 'not_run'>
 export type Suite = (dataset: Dataset, options: BenchOptions, say: (line: string) => void) => Promise<SuiteResult>
+
+/** The data that the options ask for. Refuses a metric that is none. */
+export const datasetRequest = (options: BenchOptions): DatasetRequest => ({
+  ...options,
+  name: options.dataset,
+  metric: parseMetric(options.metric),
+})
+
+function parseMetric(text: string | null): Metric | null {
+  if (text === null) return null
+  const metric = metrics.find((candidate) => candidate === text)
+  if (metric === undefined) throw refusal(`metric: expected one of ${metrics.join(', ')}, found ${text}`)
+  return metric
+}

@@ -1,21 +1,26 @@
 /** What `lakegate bench` runs. */
 import { writeFileSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { type Metric, metrics } from '#lakegate/core/metric.js'
+import type { BenchOptions } from '#lakegate/cli/bench-options.js'
+import { buildSuite } from './build.js'
 import { coldSuite } from './cold.js'
 import { loadDataset } from './dataset.js'
 import { federationSuite } from './federation.js'
 import { filterSuite } from './filters.js'
+import { httpSuite } from './http.js'
 import { microSuite } from './micro.js'
 import { refusal } from './refusal.js'
 import { currentCommit, describeDataset, describeMachine, type Report, renderReport } from './report.js'
 import { searchSuite } from './search.js'
-import type { BenchOptions, Suite } from './suite.js'
+import { datasetRequest, type Suite } from './suite.js'
 
 const suiteTable: Readonly<Record<string, Suite>> = {
   search: searchSuite,
-  federation: federationSuite,
+  build: buildSuite,
   filters: filterSuite,
+  federation: federationSuite,
+  http: httpSuite,
   cold: coldSuite,
   micro: microSuite,
 }
@@ -24,13 +29,6 @@ export const suites = Object.keys(suiteTable)
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-function parseMetric(text: string | null): Metric | null {
-  if (text === null) return null
-  const metric = metrics.find((candidate) => candidate === text)
-  if (metric === undefined) throw refusal(`metric: expected one of ${metrics.join(', ')}, found ${text}`)
-  return metric
-}
-
 /** Runs a suite, prints its table on stdout and progress on stderr, writes the report when asked. */
 export async function runBench(options: BenchOptions): Promise<void> {
   const suite = suiteTable[options.suite]
@@ -38,11 +36,13 @@ export async function runBench(options: BenchOptions): Promise<void> {
   const say = (line: string): void => {
     process.stderr.write(`${line}\n`)
   }
-  const dataset = await loadDataset({ ...options, name: options.dataset, metric: parseMetric(options.metric) })
+  const loadBefore = loadavg()[0]!
+  const dataset = await loadDataset(datasetRequest(options))
   say(`${dataset.name}: ${dataset.count} x ${dataset.dimension}`)
   const result = await suite(dataset, options, say)
   const report: Report = {
-    machine: describeMachine(),
+    suite: options.suite,
+    machine: describeMachine(loadBefore),
     commit: currentCommit(root),
     seed: options.seed,
     dataset: describeDataset(dataset, options.k),

@@ -1,5 +1,7 @@
 /** Several queries in flight: completed queries a second, variants in short alternating rounds. */
 import { type Dataset, row } from './dataset.js'
+import { percentile } from './percentile.js'
+import { type ReportRow, round, timingRow } from './report.js'
 
 export interface Variant {
   readonly label: string
@@ -8,15 +10,22 @@ export interface Variant {
 
 export interface Throughput {
   readonly label: string
-  /** Median over the rounds. */
-  readonly qps: number
-  /** Latencies of all queries, ascending, microseconds. */
-  readonly latenciesUs: Float64Array
+  /** One a round. */
+  readonly rates: readonly number[]
+  /** Latencies of all queries, microseconds. */
+  readonly latenciesUs: readonly number[]
 }
 
-const roundMs = 400
+const roundMsMax = 400
+/** So that the shortest run has rounds of every variant. */
+const roundsWanted = 10
 
-async function runRound(variant: Variant, dataset: Dataset, inFlight: number, latenciesUs: number[]): Promise<number> {
+async function runRound(
+  variant: Variant,
+  dataset: Dataset,
+  { inFlight, roundMs }: { readonly inFlight: number; readonly roundMs: number },
+  latenciesUs: number[],
+): Promise<number> {
   const startedMs = performance.now()
   let next = 0
   let completed = 0
@@ -39,18 +48,25 @@ export async function measureThroughput(
   variants: readonly Variant[],
   options: { readonly inFlight: number; readonly seconds: number },
 ): Promise<Throughput[]> {
+  const round = { ...options, roundMs: Math.min(roundMsMax, (options.seconds * 1000) / roundsWanted) }
   const rates = variants.map((): number[] => [])
   const latencies = variants.map((): number[] => [])
-  for (const variant of variants) await runRound(variant, dataset, options.inFlight, [])
+  for (const variant of variants) await runRound(variant, dataset, round, [])
   const startedMs = performance.now()
-  for (let round = 0; round < 3 || performance.now() - startedMs < options.seconds * 1000; round++)
-    for (let turn = 0; turn < variants.length; turn++) {
-      const i = (turn + round) % variants.length
-      rates[i]!.push(await runRound(variants[i]!, dataset, options.inFlight, latencies[i]!))
+  for (let turn = 0; turn < 3 || performance.now() - startedMs < options.seconds * 1000; turn++)
+    for (let place = 0; place < variants.length; place++) {
+      const i = (place + turn) % variants.length
+      rates[i]!.push(await runRound(variants[i]!, dataset, round, latencies[i]!))
     }
-  return variants.map(({ label }, i) => ({
-    label,
-    qps: rates[i]!.toSorted((a, b) => a - b)[Math.floor(rates[i]!.length / 2)]!,
-    latenciesUs: Float64Array.from(latencies[i]!).sort(),
-  }))
+  return variants.map(({ label }, i) => ({ label, rates: rates[i]!, latenciesUs: latencies[i]! }))
+}
+
+/** The row of a variant: its rate is the median of the rounds'. */
+export function rateRow(mode: string, result: Throughput, given: Partial<ReportRow>): ReportRow {
+  const rates = Float64Array.from(result.rates).sort()
+  return timingRow(mode, result.latenciesUs, {
+    qps: round(percentile(rates, 0.5), 1),
+    qps_spread: [round(rates[0]!, 1), round(rates.at(-1)!, 1)],
+    ...given,
+  })
 }

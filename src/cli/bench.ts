@@ -1,26 +1,10 @@
+import type { BenchOptions } from './bench-options.js'
 import { defineCommand, misuse, readWhole } from './command.js'
 
 /** bench/suites.ts, which is compiled beside this folder and not part of src. */
 interface BenchProgram {
   readonly suites: readonly string[]
-  runBench(options: {
-    readonly suite: string
-    readonly dataset: string | null
-    readonly base: string | null
-    readonly queries: string | null
-    readonly count: number
-    readonly queryCount: number
-    readonly dimension: number
-    readonly metric: string | null
-    readonly k: number
-    readonly modes: readonly string[]
-    readonly peers: readonly string[]
-    readonly threads: number
-    readonly seed: number
-    readonly seconds: number
-    readonly shared: string
-    readonly json: string | null
-  }): Promise<void>
+  runBench(options: BenchOptions): Promise<void>
 }
 
 const list = (text: string | undefined): string[] =>
@@ -34,9 +18,10 @@ export const bench = defineCommand({
   summary: 'Measure recall against brute force, and speed beside other engines.',
   usage: 'SUITE [--dataset clustered|mnist784|minilm384|sample | --base F.f32 --dim D] [FLAG…]',
   about: `
-Suites: search (engines beside each other), federation (1, 2 and 4 collections, one and more threads), filters (1, 10 and 50 %),
-cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one). Engines take turns query by query. Peers are installed apart:
-npm install --prefix bench/peers.`,
+Suites: search (engines beside each other), build (time until ready, and memory), filters (1, 10 and 50 %),
+federation (1, 2 and 4 collections, one and more threads), http (throughput from another process),
+cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one).
+Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
   flags: {
     dataset: { type: 'string', value: 'NAME', about: 'clustered (default), mnist784, minilm384 or sample.' },
     n: { type: 'string', value: 'N', about: 'Rows (default 100000, or all there are).' },
@@ -51,9 +36,15 @@ npm install --prefix bench/peers.`,
       value: 'LIST',
       about: 'Recall contracts (default exact,certified); flat-exact and so on: without clusters.',
     },
-    peers: { type: 'string', value: 'LIST', about: 'duckdb, usearch, usearch-exact, hnswlib, rabitq (default none).' },
+    peers: {
+      type: 'string',
+      value: 'LIST',
+      about:
+        'Other engines as name or name@recall, each tuned to its recall (default .99): usearch, usearch-exact, hnswlib, rabitq, duckdb, lancedb, sqlite-vec, faiss-hnsw, faiss-ivf, faiss-rabitq.',
+    },
     threads: { type: 'string', value: 'N', about: 'Worker threads of the throughput rows (default 2).' },
     seed: { type: 'string', value: 'S', about: 'Seed of data, rotation and peers (default 42).' },
+    seeds: { type: 'string', value: 'N', about: 'Seeds of rotation and centroids to measure (default 1).' },
     seconds: { type: 'string', value: 'S', about: 'How long to measure at least (default 10).' },
     shared: { type: 'string', value: 'DIR', about: 'Directory with data/ and fixtures/ (default ../shared).' },
     json: { type: 'string', value: 'FILE', about: 'Write the report here, besides the table on stdout.' },
@@ -65,7 +56,7 @@ npm install --prefix bench/peers.`,
     if (!program.suites.includes(suite))
       throw misuse(`bench: expected one of ${program.suites.join(', ')}, found ${JSON.stringify(suite)}`)
     const whole = (
-      name: 'n' | 'query-count' | 'dim' | 'k' | 'threads' | 'seed' | 'seconds',
+      name: 'n' | 'query-count' | 'dim' | 'k' | 'threads' | 'seed' | 'seeds' | 'seconds',
       fallback: number,
     ): number => readWhole(name, flags[name], name === 'seed' ? 0 : 1, 1e9) ?? fallback
     await program.runBench({
@@ -82,6 +73,7 @@ npm install --prefix bench/peers.`,
       peers: list(flags.peers),
       threads: whole('threads', 2),
       seed: whole('seed', 42),
+      seedCount: whole('seeds', 1),
       seconds: whole('seconds', 10),
       shared: flags.shared ?? '../shared',
       json: flags.json ?? null,

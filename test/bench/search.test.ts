@@ -23,13 +23,13 @@ async function report(
 
 test('bench search: the report has every field of the interface, and exact means recall 1', async () => {
   const found = await report(['search', ...small, '--dim', '32', '--modes', 'exact,certified,0.9', '--peers', 'duckdb'])
-  expect(Object.keys(found)).toEqual(['machine', 'commit', 'seed', 'dataset', 'rows', 'not_run'])
+  expect(Object.keys(found)).toEqual([...['suite', 'machine', 'commit', 'seed', 'dataset', 'rows', 'not_run']])
   expect(found.dataset).toEqual({ name: 'clustered', n: 2000, dim: 32, metric: 'l2', queries: 10, k: 10 })
   expect(found.rows.map((row) => `${row.engine} ${row.mode}`)).toEqual([
     'lakegate exact',
     'lakegate certified',
     'lakegate 0.9',
-    'duckdb array_distance',
+    'duckdb exact',
   ])
   for (const row of found.rows)
     expect(Object.keys(row).sort()).toEqual(
@@ -37,6 +37,8 @@ test('bench search: the report has every field of the interface, and exact means
         ...[
           'engine',
           'mode',
+          'settings',
+          'qps_spread',
           'threads',
           'recall_at_k',
           'qps',
@@ -90,6 +92,8 @@ test('what is not known is one line', async () => {
     ['sort'],
     ['search', '--dataset', 'glove'],
     ['search', ...small, '--peers', 'faiss'],
+    ['search', ...small, '--peers', 'duckdb@1.5'],
+    ['search', ...small, '--modes', 'certified@2'],
     ['search', '--modes', 'fast', ...small],
   ]) {
     const { code, stderr } = await runLakegate(['bench', ...args])
@@ -112,4 +116,40 @@ test('bench micro: one row a hot function, in the same form', async () => {
     'answer to JSON, k = 10',
   ])
   for (const row of found.rows) expect(row.p50_us).toBeGreaterThan(0)
+})
+
+test('every peer that was asked for is in the report: measured, or not run with its reason', async () => {
+  const peers =
+    'usearch@0.9,usearch@0.99,usearch-exact,hnswlib,rabitq,lancedb,sqlite-vec,faiss-hnsw,faiss-ivf,faiss-rabitq'
+  const found = await report(['search', ...small, '--dim', '16', '--modes', 'exact', '--seeds', '2', '--peers', peers])
+  const notRun = found.not_run as { engine: string; reason: string }[]
+  const engines = new Set([...found.rows.map((row) => row.engine), ...notRun.map(({ engine }) => engine)])
+  expect([...engines].sort()).toEqual([...new Set(['lakegate', ...peers.replaceAll(/@[\d.]+/g, '').split(',')])].sort())
+  for (const { engine, reason } of notRun) expect(reason, engine).not.toBe('')
+  const ours = found.rows.filter((row) => row.engine === 'lakegate')
+  expect(ours).toHaveLength(1)
+  expect(ours[0]).toMatchObject({ recall_at_k: 1, certificate: { violations: 0, queries: 20 } })
+  for (const row of found.rows.filter((row) => String(row.mode).startsWith('recall >= ')))
+    expect(row.recall_at_k, String(row.settings)).toBeGreaterThan(0.8)
+})
+
+test('bench build: the first answer is right, and comes before the index is settled', async () => {
+  const found = await report(['build', '--n', '5000', '--dim', '16', '--peers', 'duckdb,sqlite-vec'])
+  const [ready, settled] = found.rows as { mode: string; build_ms: number; recall_at_k: number }[]
+  expect([ready!.mode, settled!.mode]).toEqual(['ready to answer', 'index settled'])
+  expect(ready).toMatchObject({ recall_at_k: 1 })
+  expect(settled!.build_ms).toBeGreaterThan(ready!.build_ms)
+  expect(found.rows.find((row) => row.engine === 'duckdb')).toMatchObject({ mode: 'built', bytes_per_vector: 68 })
+})
+
+test('bench http: raw and JSON queries beside a constant answer, from another process', async () => {
+  const found = await report(['http', ...small, '--dim', '16'])
+  expect(found.rows.map((row) => [row.engine, row.mode, row.recall_at_k])).toEqual(
+    [8, 16].flatMap((connections) => [
+      ['lakegate', `http raw f32, ${connections} connections`, 1],
+      ['lakegate', `http JSON, ${connections} connections`, 1],
+      ['constant answer', `http constant, ${connections} connections`, 0],
+    ]),
+  )
+  for (const row of found.rows) expect(row.qps).toBeGreaterThan(0)
 })
