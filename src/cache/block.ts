@@ -217,6 +217,17 @@ export class Block {
     return Float32Array.from(this.#vectors().subarray(start, start + this.dimension))
   }
 
+  /** Floats from one row to the next in `rowsInPlace`. */
+  get stride(): number {
+    return this.#stride
+  }
+
+  /** float32[count][stride]: rows as they were written, zeros in the padding. A view of shared memory, to be read only. */
+  rowsInPlace(from: number, count: number): Float32Array {
+    assert(from >= 0 && from + count <= this.rows, 'rows lie inside the block')
+    return this.#vectors().subarray(from * this.#stride, (from + count) * this.#stride)
+  }
+
   /**
    * Says how rows of equal distance are ordered from now on. Scans that run meanwhile still order by position.
    * @param ranks uint32[rows], distinct; copied

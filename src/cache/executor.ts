@@ -3,6 +3,7 @@
  * inline; the cache sees only this.
  */
 import type { RecallContract } from '../core/contract.js'
+import type { Compared, CompareWork } from './compare-rows.js'
 import type { TrainingCall } from './training-call.js'
 
 /** One pooled shared WebAssembly memory. Structured-cloneable. */
@@ -85,5 +86,10 @@ export interface KernelExecutor {
   scan(job: ScanJob, options: { readonly signal: AbortSignal }): Promise<ScanReply>
   /** Rejects with LG_INTERNAL when a worker dies: a step that ran in part cannot be repeated, so training starts over. */
   train(job: TrainJob, options: { readonly signal: AbortSignal }): Promise<void>
+  /**
+   * Compares rows with a query by the definition of the distance, after everything else that waits for a thread. One
+   * stretch is one unit of work: others wait for as long as it takes, so keep it short.
+   */
+  compare(work: CompareWork, options: { readonly signal: AbortSignal }): Promise<Compared>
   close(): Promise<void>
 }

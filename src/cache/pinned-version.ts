@@ -1,5 +1,6 @@
 import type { CollectionRef } from '../core/generation.js'
 import { compareUtf8 } from '../core/id.js'
+import { checkAnswer } from './answer-check.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
 import { isDeleted, searchSegments } from './search.js'
@@ -44,6 +45,7 @@ export function pinVersion(version: Version, { ref, info, checkedAtMs, executor,
     witness: version.witness,
     checkedAtMs,
     search: (query, options) => searchSegments({ segments, columns, executor, budget }, query, options),
+    check: (query, answer) => checkAnswer({ segments, columns, metric: info.metric, executor, budget }, query, answer),
     async find(id, { signal }) {
       signal.throwIfAborted()
       const found: RowLocation[] = []

@@ -227,7 +227,8 @@ const hitsOf = (group: readonly Shelf[], reply: ScanReply): ShardHit[] =>
     }
   })
 
-const compareShardHits = (a: ShardHit, b: ShardHit): number =>
+/** The total order within one collection (law 3). */
+export const compareShardHits = (a: ShardHit, b: ShardHit): number =>
   a.distance - b.distance || compareIds(a.id, b.id) || compareUtf8(a.part, b.part) || a.row - b.row
 
 const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>

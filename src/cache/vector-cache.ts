@@ -55,6 +55,43 @@ export interface ShardAnswer {
   readonly waitMs: number
 }
 
+/** An answer to be compared with brute force over the originals it was found among. Holds no memory of the cache until run. */
+export interface AnswerCheck {
+  /**
+   * Reads row after row from a random one on, in the background: it waits for every other work, and ends with
+   * LG_OVER_BUDGET when a build needs the memory. Null when the rows have left memory since.
+   * @param from in [0, 1): where to begin
+   * @param isEnough asked between stretches, with the values (rows times dimension) read so far: whether to stop there
+   */
+  run(options: {
+    readonly signal: AbortSignal
+    readonly from: number
+    readonly isEnough: (valuesRead: number) => boolean
+  }): Promise<CheckedAnswer | null>
+}
+
+export interface CheckedAnswer {
+  /** Whether every row was read. Otherwise `expected` may lack rows, but none of it is wrong. */
+  readonly complete: boolean
+  readonly rowsRead: number
+  /** The k best, in total order, of the rows read and of the hits that are what they say. */
+  readonly expected: readonly ShardHit[]
+  /** How many of `expected` the answer lacks. */
+  readonly missed: number
+  /** Hits that are not what they say, or not in their place, whatever was promised of recall. */
+  readonly wrong: readonly { readonly hit: number; readonly reason: string }[]
+  /** What was searched. */
+  readonly segments: readonly CheckedSegment[]
+}
+
+interface CheckedSegment {
+  readonly key: string
+  /** Version of the codebook of its codes; null without codes. */
+  readonly codebook: string | null
+  readonly rows: number
+  readonly clusters: number
+}
+
 /** One generation, held resident until released. Release exactly once. */
 export interface PinnedVersion {
   readonly ref: CollectionRef
@@ -72,6 +109,8 @@ export interface PinnedVersion {
   /** When the source last said that this was its generation, milliseconds since the epoch. */
   readonly checkedAtMs: number
   search(query: ShardQuery, options: CallOptions): Promise<ShardAnswer>
+  /** A check of what `search` answered, to be run now or after the release. Copies what it needs of `query`. */
+  check(query: ShardQuery, answer: ShardAnswer): AnswerCheck
   /** Live rows with this id, in (part, row) order. */
   find(id: RowId, options: CallOptions): Promise<readonly RowLocation[]>
   id(location: RowLocation): RowId

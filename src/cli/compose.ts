@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { BackendAdapter, OpenAdapter } from '../adapters/adapter.js'
@@ -14,6 +15,7 @@ import { suggestion } from '../core/suggestion.js'
 import { createGateway, localDefault, localSource } from '../federation/create-gateway.js'
 import type { Gateway, SourceConfig } from '../federation/gateway.js'
 import { openPool } from '../federation/pool.js'
+import { reproducersIn } from '../federation/reproducer.js'
 import { createServer } from '../server/app.js'
 import { startRvfTcp } from '../server/rvf-tcp.js'
 import type { Config } from './config.js'
@@ -43,6 +45,9 @@ async function openAdapter(config: SourceConfig): Promise<BackendAdapter> {
     { field: 'kind' },
   )
 }
+
+/** Of the time that audits may run; on one thread. */
+const auditShare = 0.1
 
 function packageVersion(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
@@ -96,6 +101,14 @@ export async function compose(
       consistency: config.query.consistency,
       local: config.sources.find((source) => source.kind === 'local') ?? localSource,
       writable: localDefault,
+      ...(config.audit.every > 0 && {
+        audit: {
+          every: config.audit.every,
+          random: Math.random,
+          share: auditShare,
+          reproducers: options.cache === 'directory' ? reproducersIn(join(config.cache.dir, 'audit')) : null,
+        },
+      }),
     })
     opened.push(() => gateway.close())
     const { signal } = new AbortController()

@@ -148,6 +148,15 @@ export const settings = {
       `"fresh", "frozen" or { ttl_ms = n }. Unset: "fresh" where checking is local and cheap, { ttl_ms = ${limits.remoteTtlMsDefault} } for remote sources.`,
     ),
   },
+  audit: {
+    every: setting(
+      'every',
+      integer(0, 1_000_000_000),
+      1000,
+      '1000',
+      'One answer in so many is compared with brute force in the background; 0: none.',
+    ),
+  },
   auth: {
     mode: setting('mode', oneOf('none'), 'none', '"none"', 'Who may call. "none": everybody who can connect.'),
     allowUnauthenticated: setting(

@@ -204,6 +204,7 @@ export function readConfig(text: ConfigText | null, environment: Environment): C
     server: section('server'),
     cache: section('cache'),
     query: section('query'),
+    audit: section('audit'),
     auth: section('auth'),
     sources: readSources(given.source, problems),
   }

@@ -73,6 +73,12 @@ export const errorTable = {
   LG_RATE_LIMITED: { status: 429, rvf: 429, retry: 'later', title: 'Too many requests.' },
   LG_CANCELLED: { status: 499, rvf: 499, retry: 'no', title: 'The caller went away before the answer was ready.' },
   LG_INTERNAL: { status: 500, rvf: 500, retry: 'no', title: 'A defect in lakegate.' },
+  LG_CERTIFICATE_VIOLATED: {
+    status: 500,
+    rvf: 500,
+    retry: 'no',
+    title: 'An audit found an answer that its certificate rules out. Only in the log and on /ws/live.',
+  },
   LG_CORRUPT: {
     status: 500,
     rvf: 500,

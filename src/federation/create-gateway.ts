@@ -6,6 +6,8 @@ import { GatewayError, toGatewayError } from '../core/errors.js'
 import { backendId, type CollectionRef, formatCollection, isBackendName } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { Answer } from './answer.js'
+import { type AuditSettings, createAudit } from './audit.js'
+import { auditQuery } from './audit-query.js'
 import { createCatalog, type OpenSource } from './catalog.js'
 import { type Deadline, openDeadline } from './deadline.js'
 import { explainPlan } from './explain.js'
@@ -37,6 +39,8 @@ export interface GatewayOptions {
   readonly local: SourceConfig
   /** Where RVF ingest and delete go; in `local` unless configured otherwise. */
   readonly writable: CollectionRef
+  /** Which answers are compared with brute force in the background. Default: none. */
+  readonly audit?: AuditSettings
 }
 
 export const localSource: SourceConfig = { name: 'local', kind: 'local', uri: null, options: {} }
@@ -69,6 +73,15 @@ export function createGateway(options: GatewayOptions): Gateway {
   const writable = openWritable(catalog, options.writable, (kind, rows, epoch) =>
     emit({ kind, ref: options.writable, rows, epoch }),
   )
+  const audit =
+    options.audit === undefined
+      ? null
+      : createAudit(options.audit, {
+          clock,
+          log,
+          onViolation: (ref, { kind: contract }, fault) => emit({ kind: 'certificate-violated', ref, contract, fault }),
+        })
+  let auditing = false
   const upkeep = createUpkeep({ catalog, cache, timer: options.timer, log })
   const add = async (config: SourceConfig): Promise<SourceSummary> => {
     const summary = await catalog.add(config)
@@ -86,7 +99,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const consistencyFor = (collection: CachedCollection): Consistency =>
     options.consistency ?? defaultConsistency(collection)
   const consistencyOf: ConsistencyOf = (query, collection) => query.consistency ?? consistencyFor(collection)
-  const context: SearchContext = { catalog, cache, clock, log, consistencyOf }
+  const context: SearchContext = { catalog, cache, clock, log, audit, consistencyOf }
 
   /** Runs `work` until the deadline, with pins of its own. */
   const within = async <T>(
@@ -115,6 +128,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     kind: catalog.kind(collection.ref.backend),
     defaultConsistency: consistencyFor(collection),
     statistics: cache.collectionStatistics(collection.ref),
+    audit: audit?.statistics(collection.ref) ?? null,
   })
 
   const kindOf = async (uri: string | null): Promise<string> => {
@@ -190,6 +204,18 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
 
     verify: (receipt, parse, { signal }) => verifyReceipt(receipt, parse, (query) => searchOne(query, signal)),
+
+    async audit(query, { signal }) {
+      if (auditing)
+        throw new GatewayError('LG_OVERLOADED', 'another audit is running; they take turns', { retryAfterMs: 1000 })
+      auditing = true
+      try {
+        return await within(signal, query.deadlineMs, (pins, deadline) => auditQuery(query, context, pins, deadline))
+      } finally {
+        auditing = false
+      }
+    },
+    auditStatistics: () => audit?.statistics() ?? null,
 
     row: (ref, id, { includeVector }, { signal }) =>
       within(signal, limits.deadlineMsDefault, (pins, deadline) =>
@@ -276,7 +302,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       const stopped = upkeep.stop(backend)
       const refs = await catalog.remove(backend)
       await stopped
-      for (const ref of refs) await cache.invalidate(ref)
+      for (const ref of refs) {
+        await cache.invalidate(ref)
+        audit?.forget(ref)
+      }
       emit({ kind: 'source-removed', backend })
     },
 
@@ -306,7 +335,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       listeners.clear()
       await localOpened.catch(() => undefined)
       // Together: a round may wait for a listing, which ends when its source closes.
-      await Promise.all([upkeep.close(), catalog.close()])
+      await Promise.all([upkeep.close(), catalog.close(), audit?.close()])
     },
   }
 }

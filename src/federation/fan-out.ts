@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events'
 import type { PinnedVersion, ShardAnswer, ShardQuery, VectorCache } from '../cache/vector-cache.js'
 import { type GatewayError, toGatewayError } from '../core/errors.js'
 import type { BackendId } from '../core/generation.js'
+import type { AnswerObserver } from './audit.js'
 import type { Deadline } from './deadline.js'
 import type { Pins } from './pins.js'
 import type { Shard } from './planner.js'
@@ -30,6 +31,8 @@ interface FanOut {
   readonly cache: VectorCache
   readonly pins: Pins
   readonly deadline: Deadline
+  /** Is shown every answer; null: there is none. */
+  readonly audit: AnswerObserver | null
   readonly monotonicMs: () => number
 }
 
@@ -105,7 +108,7 @@ const late = (shard: Shard, cache: VectorCache): ShardOutcome => {
 }
 
 async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Promise<ShardOutcome> {
-  const { pins, deadline, monotonicMs } = context
+  const { pins, deadline, audit, monotonicMs } = context
   const startMs = monotonicMs()
   try {
     return await pins.use(shard.collection, shard.wanted, async (version) => {
@@ -114,6 +117,7 @@ async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Pr
       if (version.dimension !== query.vector.length) return { kind: 'mismatch', shard, version }
       deadline.signal.throwIfAborted()
       const answer = await version.search(query, { signal: deadline.signal })
+      audit?.observe(version, query, answer)
       return { kind: 'hits', shard, version, answer, pinMs }
     })
   } catch (cause) {

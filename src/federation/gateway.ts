@@ -5,14 +5,17 @@ import type {
   BundleVerdict,
   CacheEvent,
   CacheStatistics,
+  CheckedAnswer,
   CollectionStatistics,
   HeldGeneration,
+  ShardHit,
 } from '../cache/vector-cache.js'
-import type { Consistency } from '../core/contract.js'
+import type { Consistency, RecallContract } from '../core/contract.js'
 import type { GatewayError } from '../core/errors.js'
 import type { BackendId, CollectionRef } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Answer, Result } from './answer.js'
+import type { AuditStatistics } from './audit.js'
 import type { Query } from './query.js'
 import type { Priming } from './source-settings.js'
 
@@ -28,6 +31,8 @@ export interface CollectionSummary {
   readonly kind: string
   readonly defaultConsistency: Consistency
   readonly statistics: CollectionStatistics
+  /** Of its answers; null: answers are not audited. */
+  readonly audit: AuditStatistics | null
 }
 
 export interface SourceSummary {
@@ -82,6 +87,18 @@ export interface VerifyResult {
   readonly reason: string | null
 }
 
+/** One collection's answer compared with brute force. */
+export interface AuditReport {
+  readonly ref: CollectionRef
+  readonly generation: string
+  /** What the answer claims. */
+  readonly contract: RecallContract
+  readonly found: readonly ShardHit[]
+  readonly checked: CheckedAnswer
+  /** Whether the answer alone breaks its contract; a certified one may miss. */
+  readonly isBroken: boolean
+}
+
 export interface WritableStatus {
   /** Null while the collection does not exist. */
   readonly dimension: number | null
@@ -97,6 +114,13 @@ export interface WritableStatus {
 export type GatewayEvent =
   | { readonly kind: 'cache'; readonly event: CacheEvent }
   | { readonly kind: 'written' | 'deleted'; readonly ref: CollectionRef; readonly rows: number; readonly epoch: number }
+  /** An audit's alarm; `fault` says what is wrong without naming rows. */
+  | {
+      readonly kind: 'certificate-violated'
+      readonly ref: CollectionRef
+      readonly contract: RecallContract['kind']
+      readonly fault: string
+    }
   | { readonly kind: 'source-added' | 'source-removed'; readonly backend: BackendId }
 
 export interface Gateway {
@@ -114,6 +138,13 @@ export interface Gateway {
     parse: (request: unknown) => Query,
     options: CallOptions,
   ): Promise<VerifyResult>
+  /**
+   * Asks a query and compares what each collection answers with brute force over all of its rows. One audit at a time:
+   * others are refused with LG_OVERLOADED.
+   */
+  audit(query: Query, options: CallOptions): Promise<readonly AuditReport[]>
+  /** Null: answers are not audited. */
+  auditStatistics(): AuditStatistics | null
   row(ref: CollectionRef, id: RowId, want: { readonly includeVector: boolean }, options: CallOptions): Promise<Result>
   collections(options: CallOptions): Promise<readonly CollectionSummary[]>
   collection(ref: CollectionRef, options: CallOptions): Promise<CollectionSummary>

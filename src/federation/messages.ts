@@ -1,4 +1,6 @@
 /** What the pool and its worker threads say to each other. */
+
+import type { Compared, CompareWork } from '../cache/compare-rows.js'
 import type { ArenaHandle } from '../cache/executor.js'
 import type { EncodeWork, Hits, ScanWork } from '../cache/kernel.js'
 import type { TrainingCall } from '../cache/training-call.js'
@@ -8,12 +10,14 @@ export type WorkerTask =
   | { readonly kind: 'ping' }
   | { readonly kind: 'encode'; readonly arena: ArenaHandle; readonly slot: number; readonly work: EncodeWork }
   | { readonly kind: 'scan'; readonly arena: ArenaHandle; readonly slot: number; readonly work: ScanWork }
+  | { readonly kind: 'compare'; readonly work: CompareWork }
   | { readonly kind: 'train'; readonly arena: ArenaHandle; readonly slot: number; readonly call: TrainingCall }
 
 /** The reply to each kind of task. `ms`: time in the kernel. */
 export interface WorkerReplies {
   readonly ping: null
   readonly encode: { readonly maxima: Float64Array; readonly ms: number }
+  readonly compare: Compared
   readonly train: { readonly ms: number }
   readonly scan: { readonly hits: Hits; readonly ms: number }
 }

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
+import { type Compared, type CompareWork, compareRows } from '../cache/compare-rows.js'
 import type { EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
 import { groupRows } from '../cache/kernel/layout.js'
 import {
@@ -146,6 +147,14 @@ class WorkerPool implements KernelExecutor {
       if (slot === 0) runTraining(job.arena.memory, slot, call)
       else await this.#dispatch({ kind: 'train', arena: job.arena, slot, call })
     })
+  }
+
+  async compare(work: CompareWork, options: CallOptions): Promise<Compared> {
+    const compared: Compared[] = []
+    await this.#runUnits([work], 1, { ...options, background: true }, async (unit, slot) => {
+      compared.push(slot === 0 ? compareRows(unit) : await this.#dispatch({ kind: 'compare', work: unit }))
+    })
+    return compared[0]!
   }
 
   #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {

@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { formatCollection } from '../core/generation.js'
 import type { Answer, Certificate } from './answer.js'
+import type { AnswerObserver } from './audit.js'
 import type { Catalog } from './catalog.js'
 import { certificateOf, weakest } from './certificate.js'
 import type { Deadline } from './deadline.js'
@@ -23,6 +24,7 @@ export interface SearchContext {
   readonly cache: VectorCache
   readonly clock: Clock
   readonly log: Log
+  readonly audit: AnswerObserver | null
   readonly consistencyOf: ConsistencyOf
 }
 
@@ -38,7 +40,7 @@ export async function search(query: Query, context: SearchContext, pins: Pins, d
   const outcomes = await fanOut(
     plan.shards,
     { vector, k, contract, filter, distanceMax },
-    { cache: context.cache, pins, deadline, monotonicMs: () => context.clock.monotonicMs() },
+    { cache: context.cache, pins, deadline, audit: context.audit, monotonicMs: () => context.clock.monotonicMs() },
   )
   report(outcomes, context.log)
   checkPinnedSpaces(outcomes, query, vector.length)

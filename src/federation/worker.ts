@@ -1,3 +1,4 @@
+import { compareRows } from '../cache/compare-rows.js'
 import type { ArenaHandle } from '../cache/executor.js'
 import { runEncode, runScan, runTraining } from '../cache/kernel.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
@@ -15,6 +16,7 @@ function memoryOf(arena: ArenaHandle): WebAssembly.Memory {
 /** Entry point of a worker thread: one call a task. */
 export default function runTask(task: WorkerTask): WorkerReplies[WorkerTask['kind']] {
   if (task.kind === 'ping') return null
+  if (task.kind === 'compare') return compareRows(task.work)
   const memory = memoryOf(task.arena)
   const started = performance.now()
   if (task.kind === 'encode') {

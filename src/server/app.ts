@@ -7,6 +7,7 @@ import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { type JsonValue, parseJson, stringifyJson } from '../core/json.js'
 import type { Gateway } from '../federation/gateway.js'
+import { auditRoutes } from './audit-routes.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
 import type { ServerContext } from './context.js'
@@ -124,6 +125,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const methods = collectMethods(app)
   app.register(queryRoutes(context))
   app.register(batchRoutes(context))
+  app.register(auditRoutes(context))
   app.register(rvfRoutes(context))
   app.register(collectionRoutes(context))
   app.register(sourceRoutes(context))

@@ -174,6 +174,7 @@ function summaryBody(summary: CollectionSummary) {
       null_id: statistics.skipped.nullId,
       bad_vector: statistics.skipped.badVector,
     },
+    audit: summary.audit,
     last_error: errorBody(statistics.lastError),
   }
 }

@@ -86,6 +86,13 @@ function eventData(event: GatewayEvent): object {
     case 'written':
     case 'deleted':
       return { collection: formatCollection(event.ref), rows: event.rows, epoch: event.epoch }
+    case 'certificate-violated':
+      return {
+        collection: formatCollection(event.ref),
+        code: 'LG_CERTIFICATE_VIOLATED',
+        contract: event.contract,
+        fault: event.fault,
+      }
     case 'source-added':
     case 'source-removed':
       return { source: event.backend }

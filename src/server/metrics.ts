@@ -1,6 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { GatewayError } from '../core/errors.js'
 import type { Answer } from '../federation/answer.js'
+import type { AuditStatistics, ContractAudit } from '../federation/audit.js'
 import type { Gateway } from '../federation/gateway.js'
 
 export interface Metrics {
@@ -59,6 +60,7 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
   gauge('lakegate_cache_disk_limit_bytes', 'The disk budget.', () => gateway.cache().diskBytesMax)
   gauge('lakegate_cache_arenas', 'Shared WebAssembly memories in the pool.', () => gateway.cache().arenas)
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
+  if (gateway.auditStatistics() !== null) auditMetrics(gateway, registers)
   // prom-client hashes labels at every lookup; there are few of each.
   const requestChildren = childrenOf((key) => requests.labels(...(key.split(' ') as [string, string, string])))
   const queryChildren = childrenOf((outcome) => queries.labels(outcome))
@@ -77,6 +79,54 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
     },
     failed: (error) => queryChildren(error.code).inc(),
   }
+}
+
+/** What audits found, read from the gateway when it is asked for. */
+function auditMetrics(gateway: Gateway, registers: Registry[]): void {
+  const counter = (name: string, help: string, label: string, read: (audits: AuditStatistics) => object): void => {
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers,
+      collect() {
+        this.reset()
+        for (const [value, count] of Object.entries(read(gateway.auditStatistics()!)))
+          this.inc({ [label]: value }, count)
+      },
+    })
+  }
+  const byContract = (name: string, help: string, read: (audit: ContractAudit) => number): void =>
+    counter(name, help, 'contract', ({ contracts }) =>
+      Object.fromEntries(Object.entries(contracts).map(([contract, audit]) => [contract, read(audit)])),
+    )
+  counter(
+    'lakegate_audits_total',
+    'Answers drawn for an audit by what became of it: complete, partial, dropped, gone or failed.',
+    'outcome',
+    ({ outcomes }) => outcomes,
+  )
+  byContract(
+    'lakegate_audit_neighbours_total',
+    'True nearest rows of completely audited answers.',
+    ({ expected }) => expected,
+  )
+  byContract('lakegate_audit_neighbours_missed_total', 'Those of them that the answers lacked.', ({ missed }) => missed)
+  byContract(
+    'lakegate_audit_violations_total',
+    'Audited answers that broke their certificate. Anything but 0 is a defect.',
+    ({ violations }) => violations,
+  )
+  new Gauge({
+    name: 'lakegate_audit_recall',
+    help: 'Share of true nearest rows that completely audited answers had; absent before the first.',
+    labelNames: ['contract'],
+    registers,
+    collect() {
+      for (const [contract, { expected, missed }] of Object.entries(gateway.auditStatistics()!.contracts))
+        if (expected > 0) this.set({ contract }, 1 - missed / expected)
+    },
+  })
 }
 
 function childrenOf<T>(make: (key: string) => T): (key: string) => T {

@@ -324,6 +324,40 @@ export const verify = route({
   errors: [...bodyErrors, 404, 409, 504],
 })
 
+const auditedHits = Type.Array(Type.Object({ id: rowId, distance: Type.Number() }))
+
+export const audit = route({
+  summary: 'Run a query and compare the answer with brute force over every row',
+  tag: 'search',
+  description:
+    'Reads all rows of the collections searched, after everything else that waits for a thread; one audit runs at a time, others get 503. A certified answer may miss without being broken.',
+  body: closed(queryProperties),
+  ok: Type.Object({
+    broken: Type.Boolean({ description: 'Whether an answer breaks what it claims.' }),
+    collections: Type.Array(
+      Type.Object({
+        backend: Type.String(),
+        collection: Type.String(),
+        generation: Type.String(),
+        claimed: Type.Union([Type.Literal('exact'), Type.Object({ certified: Type.Number() }), Type.Number()]),
+        broken: Type.Boolean(),
+        rows_read: Type.Integer(),
+        missed: Type.Integer({ description: 'True nearest rows that the answer lacks.' }),
+        wrong: Type.Array(
+          Type.Object(
+            { hit: Type.Integer(), reason: Type.String() },
+            { description: 'Hits that are not what they say.' },
+          ),
+        ),
+        expected: auditedHits,
+        found: auditedHits,
+        codebooks: Type.Array(Type.String({ description: 'Versions that the rows have codes of.' })),
+      }),
+    ),
+  }),
+  errors: [...bodyErrors, 404, 409, 504],
+})
+
 const rvfEntry = Type.Object({ field_id: whole(0, 65_535), value: Type.Union([Type.String(), Type.Number()]) })
 
 export const ingest = route({
@@ -396,6 +430,26 @@ const collectionIndex = Type.Object(
   { description: 'How rows are laid out for search: it decides the speed of answers, not the answers.' },
 )
 
+const contractAudit = Type.Object({
+  expected: Type.Integer({ description: 'True nearest rows of complete audits.' }),
+  missed: Type.Integer({ description: 'Those of them that the answers lacked.' }),
+  violations: Type.Integer(),
+})
+
+const collectionAudit = Type.Object(
+  {
+    outcomes: Type.Object({
+      complete: Type.Integer(),
+      partial: Type.Integer(),
+      dropped: Type.Integer(),
+      gone: Type.Integer(),
+      failed: Type.Integer(),
+    }),
+    contracts: Type.Object({ exact: contractAudit, certified: contractAudit, target: contractAudit }),
+  },
+  { description: 'Answers compared with brute force since the process started; null when none are.' },
+)
+
 const collectionSummary = Type.Object(
   {
     backend: Type.String(),
@@ -419,6 +473,7 @@ const collectionSummary = Type.Object(
     vector_column: nullable(Type.String()),
     columns: Type.Array(Type.Object({ name: Type.String(), type: Type.String() })),
     skipped: Type.Object({ null_vector: Type.Integer(), null_id: Type.Integer(), bad_vector: Type.Integer() }),
+    audit: nullable(collectionAudit),
     last_error: errorSeen,
   },
   { $id: 'Collection' },

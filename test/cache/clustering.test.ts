@@ -57,6 +57,7 @@ function scriptedExecutor() {
       if (state.failure !== null) throw state.failure
       return pool.train(job, options)
     },
+    compare: (work, options) => pool.compare(work, options),
     close: () => pool.close(),
   }
   return { executor, state, arrived: arrived.promise, open: () => opened.resolve() }

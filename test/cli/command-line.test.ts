@@ -4,8 +4,12 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { backendId } from '../../src/core/generation.js'
+import type { AuditReport } from '../../src/federation/gateway.js'
 import { writeGeneratedParquet } from '../generated-parquet.js'
 import { type LakegateProcess, post, startLakegate } from '../lakegate-process.js'
+import { fakeGateway } from '../server/fake-gateway.js'
+import { testServer } from '../server/test-server.js'
 import { runLakegate } from './run-lakegate.js'
 
 const version = (
@@ -235,6 +239,53 @@ describe('in this process', () => {
     expect(bad.code).toBe(1)
     expect(bad.stdout).toMatch(/^does not match: /)
     expect(await refusal(['verify', path('forged.json'), parquet])).toContain('forged.json: cannot be read (ENOENT)')
+  })
+
+  test('what an audit has kept is asked again, here or of a running server', async () => {
+    const reproducer = {
+      request: { vector: [0.1, 0.2, -0.3, 0.4, 0, 0, 1, -1], k: 5, collections: ['rows/rows'], recall: 'exact' },
+      segments: [{ codebook: 'abc' }],
+    }
+    writeFileSync(path('kept.json'), JSON.stringify(reproducer))
+    const good = await runLakegate(['verify', '--reproducer', path('kept.json'), parquet, ...cache()])
+    expect(good).toMatchObject({
+      code: 0,
+      stdout:
+        'claimed exact; compared with 300 rows: 0 of the 5 nearest are missing\nthe answer does not break its certificate\n',
+    })
+    const hit = { id: 5n, distance: 1, part: 'p', row: 1, location: { segment: 0, position: 1 } }
+    const report: AuditReport = {
+      ref: { backend: backendId('rows'), collection: 'rows' },
+      generation: 'g1',
+      contract: { kind: 'exact' },
+      found: [hit],
+      checked: {
+        complete: true,
+        rowsRead: 300,
+        expected: [hit],
+        missed: 1,
+        wrong: [{ hit: 0, reason: 'the row is deleted' }],
+        segments: [{ key: 's', codebook: 'def', rows: 300, clusters: 4 }],
+      },
+      isBroken: true,
+    }
+    const server = testServer(fakeGateway({ audit: async () => [report] }))
+    const url = await server.listen({ port: 0 })
+    const bad = await runLakegate(['verify', '--reproducer', path('kept.json'), '--url', url])
+    await server.close()
+    expect(bad.code).toBe(1)
+    expect(bad.stdout.split('\n')).toEqual([
+      'claimed exact; compared with 300 rows: 1 of the 1 nearest are missing',
+      'hit 0: the row is deleted',
+      'the index has other codes than then: not seeing it again does not mean that it was none',
+      'the answer breaks its certificate',
+      '',
+    ])
+    writeFileSync(path('other.json'), '{"results": []}')
+    expect(await refusal(['verify', '--reproducer', path('other.json'), parquet])).toContain('expected a reproducer')
+    expect(await refusal(['verify'])).toBe(
+      'lakegate: verify: expected RECEIPT.json or --reproducer FILE; see lakegate verify --help',
+    )
   })
 
   test('doctor: every check passes here, and a broken source fails', async () => {

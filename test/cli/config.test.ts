@@ -21,6 +21,7 @@ describe('configuration', () => {
       server: { host: '127.0.0.1', port: 8080, rvfPort: null, bodyBytesMax: 16 * 2 ** 20 },
       cache: { dir: './.lakegate', memoryBytesMax: 2 * 2 ** 30, diskBytesMax: 20 * 2 ** 30, workers: 0 },
       query: { kMax: 10_000, deadlineMs: 10_000, consistency: null },
+      audit: { every: 1000 },
       auth: { mode: 'none', allowUnauthenticated: false },
       sources: [],
     })

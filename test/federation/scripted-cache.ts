@@ -1,7 +1,9 @@
 /** A cache and sources whose every step a test decides; searches are brute force. Counts pins. */
 import type { BackendAdapter, CollectionInfo } from '../../src/adapters/adapter.js'
 import type {
+  AnswerCheck,
   CachedCollection,
+  CheckedAnswer,
   CollectionState,
   CollectionStatistics,
   PinnedVersion,
@@ -49,6 +51,8 @@ export interface ScriptedCollection {
   pinning?: (wanted: VersionWanted, signal: AbortSignal) => Promise<void>
   /** Awaited before a search answers. */
   searching?: (query: ShardQuery, signal: AbortSignal) => Promise<void>
+  /** What checks of its answers find; default: that they are right. */
+  checking?: AnswerCheck['run']
   /** Awaited before a refresh ends. */
   refreshing?: () => Promise<void>
   /** What the shard claims; default: exact. */
@@ -62,6 +66,17 @@ export const untilAborted = (_: unknown, signal: AbortSignal): Promise<never> =>
 
 /** Time stands still unless a test moves it. */
 export const clock = { nowMs: 1_000_000, now: () => clock.nowMs, monotonicMs: () => clock.nowMs }
+
+/** What a check finds of an answer that is right. */
+export const foundRight: CheckedAnswer = {
+  complete: true,
+  rowsRead: 1,
+  expected: [],
+  missed: 0,
+  wrong: [],
+  segments: [],
+}
+const unchecked = async (): Promise<CheckedAnswer> => foundRight
 
 export class ScriptedCache implements VectorCache {
   readonly collections = new Map<string, ScriptedCollection>()
@@ -137,6 +152,7 @@ export class ScriptedCache implements VectorCache {
         const contract = scripted.achieves ?? { kind: 'exact' }
         return { hits, contract, rowsScanned: rows.length, bytesScanned: 0, searchMs: 1, waitMs: 2 }
       },
+      check: () => ({ run: scripted.checking ?? unchecked }),
       find: async (id) =>
         rows.flatMap((candidate, position) => (candidate.id === id ? [{ segment: 0, position }] : [])),
       id: (location) => row(location).id,

@@ -15,6 +15,8 @@ export function fakeGateway(script: Partial<Gateway> = {}): Gateway {
     searchBatch: unscripted('searchBatch'),
     explain: unscripted('explain'),
     verify: unscripted('verify'),
+    audit: unscripted('audit'),
+    auditStatistics: () => null,
     row: unscripted('row'),
     collections: async () => [],
     collection: async (ref) => {
@@ -121,6 +123,14 @@ export const sampleCollection: CollectionSummary = {
   info: { name: 'main', metric: 'l2', model: null, writable: false, freshness: 'cheap' },
   kind: 'parquet',
   defaultConsistency: { kind: 'fresh' },
+  audit: {
+    outcomes: { complete: 2, partial: 0, dropped: 1, gone: 0, failed: 0 },
+    contracts: {
+      exact: { expected: 20, missed: 0, violations: 0 },
+      certified: { expected: 0, missed: 0, violations: 0 },
+      target: { expected: 0, missed: 0, violations: 0 },
+    },
+  },
   statistics: {
     state: 'ready',
     generation: generation('g1'),

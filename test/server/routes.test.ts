@@ -1,9 +1,10 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { GatewayError } from '../../src/core/errors.js'
 import type { RowId } from '../../src/core/id.js'
 import type { Result } from '../../src/federation/answer.js'
 import type { CollectionSummary, SourceRequest } from '../../src/federation/gateway.js'
 import { emptyAnswer, fakeGateway, sampleAnswer, sampleCollection } from './fake-gateway.js'
+import { realGateway } from './real-gateway.js'
 import { testServer } from './test-server.js'
 
 const withCollection = fakeGateway({
@@ -37,6 +38,7 @@ test('collections', async () => {
         vector_column: 'embedding',
         columns: [{ name: 'size', type: 'int' }],
         skipped: { null_vector: 1, null_id: 0, bad_vector: 0 },
+        audit: sampleCollection.audit,
         last_error: null,
       },
     ],
@@ -360,6 +362,73 @@ test('metrics count requests by route, queries by outcome, answers by certificat
     expect(name!.endsWith('_total')).toBe(kind === 'counter')
   }
   expect(named.length).toBeGreaterThan(8)
+})
+
+test('metrics of audits: outcomes, observed recall and violations by contract', async () => {
+  const auditStatistics = () => ({
+    outcomes: { complete: 5, partial: 1, dropped: 2, gone: 0, failed: 0 },
+    contracts: {
+      exact: { expected: 40, missed: 0, violations: 0 },
+      certified: { expected: 0, missed: 0, violations: 1 },
+      target: { expected: 20, missed: 5, violations: 0 },
+    },
+  })
+  const text = async (app: ReturnType<typeof testServer>) => (await app.inject('/metrics')).body
+  const app = testServer(fakeGateway({ auditStatistics }))
+  await text(app)
+  const lines = (await text(app)).split('\n').filter((line) => line.startsWith('lakegate_audit'))
+  expect(lines).toEqual([
+    'lakegate_audits_total{outcome="complete"} 5',
+    'lakegate_audits_total{outcome="partial"} 1',
+    'lakegate_audits_total{outcome="dropped"} 2',
+    'lakegate_audits_total{outcome="gone"} 0',
+    'lakegate_audits_total{outcome="failed"} 0',
+    'lakegate_audit_neighbours_total{contract="exact"} 40',
+    'lakegate_audit_neighbours_total{contract="certified"} 0',
+    'lakegate_audit_neighbours_total{contract="target"} 20',
+    'lakegate_audit_neighbours_missed_total{contract="exact"} 0',
+    'lakegate_audit_neighbours_missed_total{contract="certified"} 0',
+    'lakegate_audit_neighbours_missed_total{contract="target"} 5',
+    'lakegate_audit_violations_total{contract="exact"} 0',
+    'lakegate_audit_violations_total{contract="certified"} 1',
+    'lakegate_audit_violations_total{contract="target"} 0',
+    'lakegate_audit_recall{contract="exact"} 1',
+    'lakegate_audit_recall{contract="target"} 0.75',
+  ])
+  expect(await text(testServer(fakeGateway()))).not.toContain('lakegate_audit')
+})
+
+test('an audit that was asked for compares an answer with brute force', async () => {
+  const real = await realGateway()
+  onTestFinished(() => real.close())
+  const app = testServer(real.gateway)
+  const post = (url: string, payload: object) => app.inject({ method: 'POST', url, payload })
+  await post('/v1/ingest', {
+    vectors: [
+      [0, 0],
+      [1, 0],
+      [3, 0],
+    ],
+    ids: [1, 2, '3'],
+  })
+  const query = { vector: [0.9, 0], k: 2, collections: ['local/default'], recall: { certified: 0.1 } }
+  expect((await post('/v1/audit', query)).json()).toMatchObject({
+    broken: false,
+    collections: [
+      {
+        backend: 'local',
+        collection: 'default',
+        claimed: 'exact',
+        rows_read: 3,
+        missed: 0,
+        wrong: [],
+        expected: [{ id: 2 }, { id: 1 }],
+        found: [{ id: 2 }, { id: 1 }],
+        codebooks: [],
+      },
+    ],
+  })
+  expect((await post('/v1/audit', { ...query, kk: 2 })).json()).toMatchObject({ lg_code: 'LG_UNKNOWN_FIELD' })
 })
 
 test('/docs loads nothing from elsewhere', async () => {

@@ -111,6 +111,7 @@ test('/openapi.json has every route with its summary, success and errors, and ev
       'GET /v1/sources',
       'GET /v1/status',
       'GET /ws/live',
+      'POST /v1/audit',
       'POST /v1/collections/{backend}/{collection}/bundle',
       'POST /v1/collections/{backend}/{collection}/invalidate',
       'POST /v1/collections/{backend}/{collection}/refresh',
