@@ -6,7 +6,6 @@ import { metricNumber } from './codebook.js'
 import {
   blockBitsAt,
   blockBytesAt,
-  blockBytesCodesAt,
   blockClustersAt,
   blockDimensionAt,
   blockDirectionsAt,
@@ -19,7 +18,6 @@ import {
   blockMagicAt,
   blockMetricAt,
   blockNormMaxAt,
-  blockOrderAt,
   blockPaddedAt,
   blockPrefixErrorsAt,
   blockPrefixesAt,
@@ -31,17 +29,18 @@ import {
   blockRankedAt,
   blockRanksAt,
   blockReachesAt,
-  blockResidualsAt,
+  blockRecordsAt,
   blockRowsAt,
-  blockScalesAt,
   blockSlacksAt,
-  blockSquaresAt,
   blockStartsAt,
   blockVectorsAt,
   clustersMax,
   dimensionMax,
   directionsMax,
   groupRows,
+  recordRows,
+  recordRowsAt,
+  recordTailBytes,
 } from './kernel/layout.js'
 import { padDimension } from './padding.js'
 
@@ -63,6 +62,9 @@ export const quantizedRowsMin = 1024
 /** Cache-line steps between the arrays of a block. */
 const align = (bytes: number): number => Math.ceil(bytes / 64) * 64
 
+/** Of a record of four rows' 8-bit codes: whole cache lines, so that a row touches as few as can be. */
+const recordBytes = (padded: number): number => recordRows * padded + recordTailBytes
+
 /** Byte offset of every array, by its header field, and the size of the whole. */
 function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number, number>; readonly bytes: number } {
   const padded = padDimension(shape.dimension)
@@ -78,17 +80,13 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
   if (shape.metric === 'cosine') place(blockInverseNormsAt, shape.rows * 4)
   if (shape.quantized) {
     place(blockBitsAt, (rows / groupRows) * (padded * 4 + 3 * groupRows * 4))
-    place(blockBytesCodesAt, rows * padded)
-    place(blockSquaresAt, rows * 4)
-    place(blockScalesAt, rows * 4)
-    place(blockResidualsAt, rows * 4)
+    place(blockRecordsAt, (rows / recordRows) * recordBytes(padded))
   }
   if (shape.clusters > 0) {
     place(blockStartsAt, (shape.clusters + 1) * 4)
     place(blockReachesAt, shape.clusters * 4)
     place(blockSlacksAt, shape.clusters * 4)
     place(blockRadiiAt, rows * 4)
-    place(blockOrderAt, rows * 4)
   }
   if (shape.directions > 0) {
     place(blockPrefixesAt, rows * shape.directions)
@@ -246,13 +244,13 @@ export class Block {
   arrangeBitmap(words: Uint32Array): void {
     if (this.clusters === 0) return
     assert(this.encoded, 'the order of codes is known')
-    const order = this.allocation.u32().subarray(this.#header(blockOrderAt) / 4)
+    const rowAt = this.#order()
     const rows = words.slice()
     for (let word = 0; word < words.length; word++) {
       const end = Math.min(32, this.rows - word * 32)
       let bits = 0
       for (let bit = 0; bit < end; bit++) {
-        const row = order[word * 32 + bit]!
+        const row = rowAt(word * 32 + bit)
         bits |= ((rows[row >>> 5]! >>> (row & 31)) & 1) << bit
       }
       words[word] = bits
@@ -264,10 +262,10 @@ export class Block {
     assert(this.clusters > 0 && this.encoded, 'rows have places')
     const words = this.allocation.u32()
     const starts = words.subarray(this.#header(blockStartsAt) / 4, this.#header(blockStartsAt) / 4 + this.clusters + 1)
-    const order = words.subarray(this.#header(blockOrderAt) / 4, this.#header(blockOrderAt) / 4 + this.rows)
+    const rowAt = this.#order()
     const radii = this.allocation.f32().subarray(this.#header(blockRadiiAt) / 4)
     const positions = new Uint32Array(this.rows)
-    for (let position = 0; position < this.rows; position++) positions[order[position]!] = position
+    for (let position = 0; position < this.rows; position++) positions[rowAt(position)] = position
     return (row) => {
       const position = positions[row]!
       // The last cluster that starts at or before it.
@@ -289,6 +287,14 @@ export class Block {
     let sum = 0
     for (let row = 0; row < this.rows; row++) sum += radii[row]!
     return sum / this.rows
+  }
+
+  /** Of an encoded, quantized block: the row whose codes are at a position. */
+  #order(): (position: number) => number {
+    const words = this.allocation.u32()
+    const step = recordBytes(this.#stride) / 4
+    const first = this.#header(blockRecordsAt) / 4 + step - (recordTailBytes - recordRowsAt) / 4
+    return (position) => words[first + Math.floor(position / recordRows) * step + (position % recordRows)]!
   }
 
   #header(field: number): number {

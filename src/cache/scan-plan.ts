@@ -86,7 +86,7 @@ export function planScan(job: ScanJob): ScanPlan {
 function firstStageBytes(block: BlockSummary, stage: number): number {
   if (!block.quantized) return block.paddedDimension * 4
   if (stage === stageBits) return block.paddedDimension / 8 + 12
-  return stage === stagePrefix && block.directions > 0 ? block.directions + 16 : block.paddedDimension + 12
+  return stage === stagePrefix && block.directions > 0 ? block.directions + 16 : block.paddedDimension + 16
 }
 
 /** Cuts ranges down to `bytesMax`, as far as whole chunks of rows allow. */

@@ -82,7 +82,7 @@ test('law 3: where blocks, ranges and threads divide clusters never shows', asyn
       never,
     )
     // Windows leave rows out before anything of them is read.
-    expect(reply.bytesScanned).toBeLessThan(rows * (32 + 12))
+    expect(reply.bytesScanned).toBeLessThan(rows * (32 + 16))
   }
   expect(found[0]).toEqual(bruteForce({ vectors, dimension, metric: 'l2', query, k: 100 }))
   expect(found[1]).toEqual(found[0])

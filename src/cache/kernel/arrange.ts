@@ -3,39 +3,39 @@ import { assign } from './assign'
 import { center } from './encode'
 import { product64, roundUp, square64, unit } from './lanes'
 import {
-  blockBytesCodesAt,
+  blockBitsAt,
   blockClustersAt,
   blockMetricAt,
-  blockOrderAt,
   blockPaddedAt,
   blockRadiiAt,
   blockReachesAt,
+  blockRecordsAt,
   blockRowsAt,
-  blockScalesAt,
   blockSlacksAt,
-  blockSquaresAt,
   blockStartsAt,
   blockVectorsAt,
   codebookCenterAt,
   codebookNormsAt,
   codebookTableAt,
   metricCosine,
+  recordRowsAt,
   scratchRotatedAt,
   tableVectorsAt,
 } from './layout'
+import { recordTail } from './records'
 import { rotationError } from './rotation'
 
 /**
- * Finds cluster and radius of rows [from, to). Until `arrange`, they lie where codes will be: clusters in the place of
- * squares, radii in the place of scales, both by row.
+ * Finds cluster and radius of rows [from, to). Until `arrange`, both are by row: clusters in the place of 1-bit codes,
+ * radii in their own, which will be by position.
  */
 export function place(block: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
   const bytes = <usize>load<u32>(block, blockPaddedAt) << 2
   const metric = load<u32>(block, blockMetricAt)
   const table = codebook + load<u32>(codebook, codebookTableAt)
   const centroids = table + load<u32>(table, tableVectorsAt)
-  const owners = block + load<u32>(block, blockSquaresAt)
-  const radii = block + load<u32>(block, blockScalesAt)
+  const owners = block + load<u32>(block, blockBitsAt)
+  const radii = block + load<u32>(block, blockRadiiAt)
   const framed = scratch + scratchRotatedAt
   let vector = block + load<u32>(block, blockVectorsAt) + <usize>from * bytes
   assign(scratch, table, codebook, vector, to - from, owners + (<usize>from << 2), 0)
@@ -53,10 +53,11 @@ export function place(block: usize, codebook: usize, scratch: usize, from: u32, 
 export function arrange(block: usize, codebook: usize): void {
   const rows = load<u32>(block, blockRowsAt)
   const clusters = load<u32>(block, blockClustersAt)
-  const owners = block + load<u32>(block, blockSquaresAt)
-  const radii = block + load<u32>(block, blockScalesAt)
+  const owners = block + load<u32>(block, blockBitsAt)
+  const radii = block + load<u32>(block, blockRadiiAt)
   const starts = block + load<u32>(block, blockStartsAt)
-  const keys = block + load<u32>(block, blockBytesCodesAt)
+  // Behind the clusters: 12 bytes a row in all, which 1-bit codes and their factors take at any dimension.
+  const keys = owners + (<usize>((rows + 31) & ~31) << 2)
   memory.fill(starts, 0, <usize>(clusters + 1) << 2)
   for (let row: u32 = 0; row < rows; row++) {
     const count = starts + (<usize>load<u32>(owners + (<usize>row << 2)) << 2)
@@ -76,20 +77,20 @@ export function arrange(block: usize, codebook: usize): void {
     // Bits of floats that are not negative order as the floats do.
     store<u64>(keys + (<usize>position << 3), (<u64>load<u32>(radii + at) << 32) | <u64>row)
   }
-  const order = block + load<u32>(block, blockOrderAt)
-  const sorted = block + load<u32>(block, blockRadiiAt)
+  const padded = load<u32>(block, blockPaddedAt)
+  const records = block + load<u32>(block, blockRecordsAt)
   for (let cluster: u32 = 0; cluster < clusters; cluster++) {
     const from = load<u32>(starts + (<usize>cluster << 2))
     const to = load<u32>(starts + (<usize>cluster << 2), 4)
     sort(keys + (<usize>from << 3), to - from)
     for (let position = from; position < to; position++) {
       const key = load<u64>(keys + (<usize>position << 3))
-      store<u32>(order + (<usize>position << 2), <u32>key)
-      store<u32>(sorted + (<usize>position << 2), <u32>(key >> 32))
+      store<u32>(recordTail(records, position, padded), <u32>key, recordRowsAt)
+      store<u32>(radii + (<usize>position << 2), <u32>(key >> 32))
     }
     measureCluster(block, codebook, cluster, from, to)
   }
-  memory.fill(keys, 0, <usize>rows << 3)
+  memory.fill(owners, 0, keys - owners + (<usize>rows << 3))
 }
 
 /** Bounds of one cluster's radii (docs/rounding.md, "Clusters"). */

@@ -1,17 +1,13 @@
 /** Codes, factors and bounds of rows whose vectors are in place. */
 import {
   blockBitsAt,
-  blockBytesCodesAt,
   blockClustersAt,
   blockDirectionsAt,
   blockInverseNormsAt,
   blockMetricAt,
-  blockOrderAt,
   blockPaddedAt,
   blockQuantizedAt,
-  blockResidualsAt,
-  blockScalesAt,
-  blockSquaresAt,
+  blockRecordsAt,
   blockStartsAt,
   blockVectorsAt,
   codebookCenterAt,
@@ -20,12 +16,16 @@ import {
   groupRows,
   metricCosine,
   metricDot,
+  recordResidualsAt,
+  recordRowsAt,
+  recordScalesAt,
   scratchLanesAt,
   scratchRotatedAt,
   scratchUnitAt,
 } from './layout'
 import { high, low, maxF32, product64, roundDown, roundUp, scaleTo, subtract, sumF64, unit } from './lanes'
 import { encodePrefix } from './prefix'
+import { recordCode, recordTail } from './records'
 import { restoreCentroid } from './round-centroids'
 import { rotate, rotationError } from './rotation'
 
@@ -55,7 +55,9 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   const bytes = <usize>load<u32>(block, blockPaddedAt) << 2
   const rotation = quantized ? rotationError(codebook) : 0
   const inverseNorms = block + load<u32>(block, blockInverseNormsAt)
-  const order = load<u32>(block, blockClustersAt) != 0 ? block + load<u32>(block, blockOrderAt) : 0
+  const clustered = load<u32>(block, blockClustersAt) != 0
+  const records = block + load<u32>(block, blockRecordsAt)
+  const padded = bytes >> 2
   const directions = load<u32>(block, blockDirectionsAt) != 0
   normMax = 0
   centredMax = 0
@@ -65,7 +67,9 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   cluster = -1
   const vectors = block + load<u32>(block, blockVectorsAt)
   for (let position = from; position < to; position++) {
-    const row = order != 0 ? load<u32>(order + (<usize>position << 2)) : position
+    let row = position
+    if (clustered) row = load<u32>(recordTail(records, position, padded), recordRowsAt)
+    else if (quantized) store<u32>(recordTail(records, position, padded), row, recordRowsAt)
     const vector = vectors + <usize>row * bytes
     const norm = sqrt<f64>(product64(vector, vector, bytes))
     normMax = max<f64>(normMax, norm)
@@ -79,13 +83,13 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
     rotate(rotated, codebook)
     // |exact rotated residual - what is in `rotated`|
     let error = inexact + unit * length * 1.001 + rotation * length + underflow
-    if (order != 0) {
+    if (clustered) {
       findCentroid(block, codebook, scratch, position, bytes)
       subtract(rotated, rotated, centroid, bytes)
       length = sqrt<f64>(product64(rotated, rotated, bytes))
       error += unit * length * 1.001
     }
-    encodeBytes(block, position, rotated, bytes, length, error, metric)
+    encodeBytes(records, position, rotated, bytes, length, error, metric)
     encodeBits(block, position, rotated, bytes, length, error, metric)
   }
   const maxima = scratch + scratchLanesAt
@@ -121,8 +125,8 @@ export function center(target: usize, vector: usize, norm: f64, metric: u32, cen
 
 /** 8-bit codes with the true norm of what they leave out. */
 function encodeBytes(
-  block: usize,
-  row: u32,
+  records: usize,
+  position: u32,
   rotated: usize,
   bytes: usize,
   length: f64,
@@ -135,7 +139,7 @@ function encodeBytes(
   const scale: f32 = top > tiny ? top / 127 : 0
   const inverse = f32x4.splat(top > tiny ? 127 / top : 0)
   const scale64 = f64x2.splat(<f64>scale)
-  const codes = block + load<u32>(block, blockBytesCodesAt) + <usize>row * (bytes >> 2)
+  const codes = recordCode(records, position, bytes >> 2)
   let square: i32 = 0
   let s01 = f64x2.splat(0)
   let s23 = s01
@@ -165,15 +169,15 @@ function encodeBytes(
     s23 = f64x2.add(s23, f64x2.mul(d, d))
   }
   const residual = sqrt<f64>(sumF64(s01, s23)) * (1 + 1e-9) + error
-  const at = <usize>row << 2
   let constant: f64 = 0
   if (metric != metricDot) {
     constant = <f64>scale * <f64>scale * <f64>square
     if (centroid != 0) constant += 2 * <f64>scale * codeProduct(codes, centroid, bytes)
   }
-  store<f32>(block + load<u32>(block, blockSquaresAt) + at, <f32>constant)
-  store<f32>(block + load<u32>(block, blockScalesAt) + at, -2 * scale)
-  store<f32>(block + load<u32>(block, blockResidualsAt) + at, roundUp(residual))
+  const tail = recordTail(records, position, bytes >> 2)
+  store<f32>(tail, <f32>constant)
+  store<f32>(tail, -2 * scale, recordScalesAt)
+  store<f32>(tail, roundUp(residual), recordResidualsAt)
   centredMax = max<f64>(centredMax, length + residual)
 }
 

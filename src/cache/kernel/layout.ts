@@ -27,9 +27,17 @@ export const stageBits = 1
 /** Prefixes first, where a block has them; else as stageExact. */
 export const stagePrefix = 2
 
+/** Rows that share a record of 8-bit codes, and the bytes of all but the codes in one. */
+export const recordRows = 4
+export const recordTailBytes = 64
+/* Offsets in the tail. */
+export const recordScalesAt = 16
+export const recordResidualsAt = 32
+export const recordRowsAt = 48
+
 /* ---- Block header: 256 bytes; offsets in it are relative to the block's start. ---- */
 export const blockMagic = 0x4b42474c
-export const blockFormat = 2
+export const blockFormat = 3
 export const blockHeaderBytes = 256
 
 export const blockMagicAt = 0
@@ -54,19 +62,18 @@ export const blockRanksAt = 44
 export const blockInverseNormsAt = 48
 /** [rows / 32] groups: u8[padded / 4][16] sign nibbles, then f32[32] square, f32[32] factor, f32[32] error. */
 export const blockBitsAt = 52
-/** i8[rows][padded] */
-export const blockBytesCodesAt = 56
-/** f32[rows] each: square of the code, -2 * scale, residual bound; each padded to a multiple of 4 rows. */
-export const blockSquaresAt = 60
-export const blockScalesAt = 64
-export const blockResidualsAt = 68
+/**
+ * [rows / 4] records of four rows: i8[4][padded] codes, then f32[4] each: square of the code, -2 * scale, residual bound,
+ * and u32[4]: the rows. In one place, since a row that 1-bit codes let pass is seldom near the last one.
+ */
+export const blockRecordsAt = 56
 /** f64: maxima over the rows; see docs/rounding.md. */
 export const blockNormMaxAt = 80
 export const blockCentredMaxAt = 88
 export const blockSpreadMaxAt = 96
 export const blockFactorErrorMaxAt = 104
 /*
- * A clustered block keeps its codes (the arrays from blockBitsAt to blockResidualsAt) ordered by (cluster, distance from
+ * A clustered block keeps its codes (the arrays from blockBitsAt to blockRecordsAt) ordered by (cluster, distance from
  * the centroid): a code's place is its *position*. Everything else is in the order of rows. Without clusters they agree.
  */
 /** Number of clusters, that of the codebook's centroids; 0 when rows are coded relative to the centre alone. */
@@ -79,8 +86,6 @@ export const blockReachesAt = 120
 export const blockSlacksAt = 124
 /** f32[rows], by position: distance from the centroid, ascending within a cluster. */
 export const blockRadiiAt = 128
-/** u32[rows], by position: the row. */
-export const blockOrderAt = 132
 /** Number of principal directions that rows have a prefix code along, a multiple of 16; or 0. */
 export const blockDirectionsAt = 136
 /** By position: i8[rows][directions], and f32[rows] each: square of the code, -2 * scale, error, norm of the rest. */

@@ -1,13 +1,11 @@
 /** One query over a range of one block's rows: estimates rule rows out, float64 decides. */
 import {
   blockBitsAt,
-  blockBytesCodesAt,
   blockCentredMaxAt,
   blockClustersAt,
   blockDirectionsAt,
   blockInverseNormsAt,
   blockNormMaxAt,
-  blockOrderAt,
   blockPrefixErrorsAt,
   blockPrefixRestsAt,
   blockPrefixScalesAt,
@@ -16,15 +14,18 @@ import {
   blockQuantizedAt,
   blockRankedAt,
   blockRanksAt,
-  blockResidualsAt,
-  blockScalesAt,
-  blockSquaresAt,
+  blockRecordsAt,
   blockVectorsAt,
   chunkRows,
   groupRows,
   metricCosine,
   metricDot,
   metricL2,
+  recordResidualsAt,
+  recordRows,
+  recordRowsAt,
+  recordScalesAt,
+  recordTailBytes,
   scratchCandidatesAt,
   scratchIntegersAt,
   scratchLanesAt,
@@ -71,6 +72,7 @@ import {
   reach,
 } from './limits'
 import { prefixBytes, prefixGround, prefixRest, prefixStep } from './prefix'
+import { recordCode, recordTail } from './records'
 import { directQuery, framedNormHigh, hasCodes, queryBytes, queryMetric, queryNorm } from './query'
 
 /** The first chunk is small: until the heap is full, every row is a candidate. */
@@ -82,12 +84,8 @@ let inverseNorms: usize = 0
 let ranks: usize = 0
 let allowed: usize = 0
 let bits: usize = 0
-let byteCodes: usize = 0
-let squares: usize = 0
-let scales: usize = 0
-let residuals: usize = 0
-/** u32[rows]: row of each position; 0 when they agree. */
-let order: usize = 0
+/** 8-bit codes, and the rows of all positions; 0 when the block has none, and positions are rows. */
+let records: usize = 0
 
 /* The query. */
 let query: usize = 0
@@ -159,7 +157,8 @@ export function scan(
   candidates = scratch + scratchCandidatesAt
   looked = 0
   const clustered = load<u32>(block, blockClustersAt) != 0
-  order = clustered ? block + load<u32>(block, blockOrderAt) : 0
+  const quantized = load<u32>(block, blockQuantizedAt) != 0
+  records = quantized ? block + load<u32>(block, blockRecordsAt) : 0
   beginHits(scratch, k, distanceMax)
   const normMax = load<f64>(block, blockNormMaxAt)
   prepareDirect(normMax, probing)
@@ -168,16 +167,12 @@ export function scan(
   const scale = clustered ? max<f64>(centredMax, centroidNormMax) : centredMax
   const withCodes =
     hasCodes &&
-    load<u32>(block, blockQuantizedAt) != 0 &&
+    quantized &&
     framedNormHigh < 1e15 &&
     scale >= 1e-15 &&
     scale <= 1e15 &&
     <u32>k < (to - from) >> 2
   if (withCodes) {
-    byteCodes = block + load<u32>(block, blockBytesCodesAt)
-    squares = block + load<u32>(block, blockSquaresAt)
-    scales = block + load<u32>(block, blockScalesAt)
-    residuals = block + load<u32>(block, blockResidualsAt)
     bits = block + load<u32>(block, blockBitsAt)
     prepareBytes(normMax, centredMax, clustered)
     if (asked == stageBits) prepareBits(block, centredMax, tail)
@@ -398,7 +393,8 @@ function scanBits(from: u32, to: u32): i32 {
 // @ts-ignore: decorator
 @inline
 function bitBound(sums: v128, factors: usize, step: v128, bias: v128, ground: v128, error: v128): v128 {
-  const product = f32x4.add(f32x4.mul(f32x4.convert_i32x4_u(sums), step), bias)
+  // Sums are below 2^16, and signed integers convert in one instruction.
+  const product = f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(sums), step), bias)
   return f32x4.sub(
     f32x4.add(f32x4.add(v128.load(factors), ground), f32x4.mul(v128.load(factors, 128), product)),
     f32x4.mul(v128.load(factors, 256), error),
@@ -413,6 +409,7 @@ function scanBytes(from: u32, to: u32): i32 {
   const ground = f32x4.splat(byteGround)
   const limit = f32x4.splat(byteLimit)
   const weight = f32x4.splat(byteWeight)
+  const recordBytes = (padded << 2) + recordTailBytes
   let count = 0
   for (let start = from & ~31; start < to; start += 32) {
     let word = allowedRows(start, from, to)
@@ -425,22 +422,22 @@ function scanBytes(from: u32, to: u32): i32 {
       }
       continue
     }
-    for (let row = start; word != 0; row += 4, word >>= 4) {
+    let code = records + <usize>(start / recordRows) * recordBytes
+    for (let row = start; word != 0; row += 4, word >>= 4, code += recordBytes) {
       if ((word & 15) == 0) continue
-      let code = byteCodes + <usize>row * padded
       const sums = sumsI32(
         productLanes(integers, code, padded),
         productLanes(integers, code + padded, padded),
         productLanes(integers, code + 2 * padded, padded),
         productLanes(integers, code + 3 * padded, padded),
       )
-      const at = <usize>row << 2
+      const tail = code + (padded << 2)
       const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
       const estimate = f32x4.add(
-        f32x4.add(ground, v128.load(squares + at)),
-        f32x4.mul(v128.load(scales + at), product),
+        f32x4.add(ground, v128.load(tail)),
+        f32x4.mul(v128.load(tail, recordScalesAt), product),
       )
-      const residual = v128.load(residuals + at)
+      const residual = v128.load(tail, recordResidualsAt)
       let beyond: i32
       if (isDot) {
         beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.add(limit, f32x4.mul(weight, residual))))
@@ -533,17 +530,17 @@ function productLanes(integers: usize, codes: usize, padded: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
-function byteEstimate(row: u32): f32 {
+function byteEstimate(position: u32): f32 {
   const padded = queryBytes >> 2
-  const at = <usize>row << 2
-  const product = <f32>productBytes(integers, byteCodes + <usize>row * padded, padded) * byteStep
-  return byteGround + load<f32>(squares + at) + load<f32>(scales + at) * product
+  const tail = recordTail(records, position, padded)
+  const product = <f32>productBytes(integers, recordCode(records, position, padded), padded) * byteStep
+  return byteGround + load<f32>(tail) + load<f32>(tail, recordScalesAt) * product
 }
 
 // @ts-ignore: decorator
 @inline
-function isBeyondBytes(row: u32, estimate: f32): bool {
-  const residual = load<f32>(residuals + (<usize>row << 2))
+function isBeyondBytes(position: u32, estimate: f32): bool {
+  const residual = load<f32>(recordTail(records, position, queryBytes >> 2), recordResidualsAt)
   if (queryMetric == metricDot) return estimate > byteLimit + byteWeight * residual
   const reach = byteLimit + residual
   return estimate > reach * reach
@@ -551,7 +548,7 @@ function isBeyondBytes(row: u32, estimate: f32): bool {
 
 /** Computes a row's distance, in float64 unless float32 already puts it beyond the limit, and offers it. */
 function decide(position: u32): void {
-  const row = order != 0 ? load<u32>(order + (<usize>position << 2)) : position
+  const row = records != 0 ? load<u32>(recordTail(records, position, queryBytes >> 2), recordRowsAt) : position
   const vector = vectors + <usize>row * queryBytes
   if (directLimit < Infinity && isBeyondDirect(row, vector)) return
   if (offer(exactDistance(vector), ranks != 0 ? load<u32>(ranks + (<usize>row << 2)) : row, row)) followThreshold()
