@@ -4,6 +4,7 @@ import type { ArenaPool } from './arena.js'
 import type { MemoryBudget } from './budget.js'
 import { type Codebook, CodebookCopies, trainCodebook } from './codebook.js'
 import type { ArenaHandle } from './executor.js'
+import type { Tuning } from './tuning.js'
 
 /** How a codebook's centroids came about. */
 export interface Training {
@@ -14,18 +15,27 @@ export interface Training {
   readonly meanRadius: number | null
 }
 
+/** What is known of a codebook besides what it is. */
+export interface Learnt {
+  /** Null when it has no centroids. */
+  readonly training: Training | null
+  /** How scans with it are best done; null until that was measured. */
+  readonly tuning: Tuning | null
+}
+
 /** A codebook and its copies in arenas. */
 export class PlacedCodebook {
   readonly codebook: Codebook
-  /** Null when it has no centroids. */
-  training: Training | null
+  training: Learnt['training']
+  tuning: Learnt['tuning']
   /** Pinned versions that search with it. */
   pins = 0
   readonly #copies: CodebookCopies
 
-  constructor(pool: ArenaPool, codebook: Codebook, training: Training | null) {
+  constructor(pool: ArenaPool, codebook: Codebook, { training, tuning }: Learnt) {
     this.codebook = codebook
     this.training = training
+    this.tuning = tuning
     this.#copies = new CodebookCopies(pool, codebook)
   }
 
@@ -68,19 +78,22 @@ export class CodebookShelf {
   /** `sample`: float32[rows * dimension]; borrowed. */
   train(dimension: number, sample: Float32Array): PlacedCodebook {
     const seed = Math.floor(this.#random() * 2 ** 32)
-    return this.activate(trainCodebook({ dimension, metric: this.#metric, seed, sample }), null)
+    return this.activate(trainCodebook({ dimension, metric: this.#metric, seed, sample }), {
+      training: null,
+      tuning: null,
+    })
   }
 
-  add(codebook: Codebook, training: Training | null): PlacedCodebook {
+  add(codebook: Codebook, learnt: Learnt): PlacedCodebook {
     const known = this.#placed.get(codebook.version)
     if (known !== undefined) return known
-    const placed = new PlacedCodebook(this.#pool, codebook, training)
+    const placed = new PlacedCodebook(this.#pool, codebook, learnt)
     this.#placed.set(codebook.version, placed)
     return placed
   }
 
-  activate(codebook: Codebook, training: Training | null): PlacedCodebook {
-    const placed = this.add(codebook, training)
+  activate(codebook: Codebook, learnt: Learnt): PlacedCodebook {
+    const placed = this.add(codebook, learnt)
     this.#active.set(codebook.dimension, placed)
     return placed
   }

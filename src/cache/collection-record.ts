@@ -3,7 +3,7 @@ import type { Column } from '../core/column.js'
 import { GatewayError } from '../core/errors.js'
 import type { Metric } from '../core/metric.js'
 import type { SkippedRows } from '../core/vector-batch.js'
-import type { Training } from './codebook-shelf.js'
+import type { Learnt } from './codebook-shelf.js'
 import type { SegmentDescription } from './segment.js'
 import type { Sighting } from './versions.js'
 
@@ -27,11 +27,10 @@ export interface PartRecord {
   readonly segments: readonly number[]
 }
 
-interface CodebookRecord {
+interface CodebookRecord extends Learnt {
   readonly version: string
   /** Whether new segments are coded with it. */
   readonly active: boolean
-  readonly training: Training | null
 }
 
 interface MaskRecord {
@@ -53,7 +52,7 @@ export interface VersionRecord {
   readonly parts: readonly (readonly [part: number, mask: number | null])[]
 }
 
-const recordFormatVersion = 2
+const recordFormatVersion = 3
 
 /** One line naming format version and checksum, then JSON. */
 export function composeRecord(record: CollectionRecord): Uint8Array {

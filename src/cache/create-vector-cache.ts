@@ -146,7 +146,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
 
 const neverAsked = (diskBytes: number): CollectionStatistics => ({
   state: 'cold',
-  index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, lastError: null },
+  index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
   generation: null,
   witness: null,
   checkedAtMs: null,

@@ -27,6 +27,17 @@ export interface ScanBlock {
   readonly allow: number
 }
 
+/** What a scan of coded rows reads first. What that does not rule out, 8-bit codes, float32 and float64 decide, in this order. */
+export type FirstStage = 'bits' | 'prefix' | 'bytes'
+
+/** How a scan is done: it decides how long it takes, and under a target contract which rows it may miss. */
+export interface ScanChoice {
+  /** `bits` is for contracts that allow a miss. */
+  readonly first: FirstStage
+  /** Under a target contract, the share of the threshold's distance within which clusters are looked at; 1 misses nothing. */
+  readonly probing: number
+}
+
 /** One query over blocks that live in one arena and share a codebook. */
 export interface ScanJob {
   readonly arena: ArenaHandle
@@ -39,13 +50,8 @@ export interface ScanJob {
   readonly contract: RecallContract
   /** Rows farther than this are not wanted (inclusive); Infinity for no limit. Also a threshold already proven elsewhere. */
   readonly distanceMax: number
-  /**
-   * For a target contract, of `tunedScan`: the share of the threshold's distance within which clusters are looked at.
-   * Default: 1, which misses nothing.
-   */
-  readonly probing?: number
-  /** Whether to use proven bounds only, whatever the contract allows. Default: false. */
-  readonly proven?: boolean
+  /** Of a tuning; default: the first stage that suits most collections, and all clusters. */
+  readonly choice?: ScanChoice
 }
 
 /**

@@ -10,6 +10,8 @@ export const clusteredRowsMin = 4096
 const grownFactor = 4
 /** Rows this much farther from their centroids, in the mean, than those of the training are other data. */
 const driftFactor = 1.25
+/** What was measured of scans is measured again when rows or segments are so many times more, or fewer. */
+const changedFactor = 2
 /** A segment below this share of the largest is small; so many small ones become one. */
 const smallShare = 1 / 4
 const mergedMin = 8
@@ -20,6 +22,8 @@ export type IndexStep =
   | { readonly kind: 'recode'; readonly segment: Segment; readonly codebook: PlacedCodebook }
   /** All rows of the training have their codes now. */
   | { readonly kind: 'measure'; readonly codebook: PlacedCodebook; readonly meanRadius: number }
+  /** How long scans take, and what they find, has to be measured (again). */
+  | { readonly kind: 'tune'; readonly codebook: PlacedCodebook }
 
 /** The next step, or null when the version is as it should be or is not in memory. */
 export function nextStep(version: Version, codebooks: CodebookShelf, rowsMin: number): IndexStep | null {
@@ -37,12 +41,19 @@ export function nextStep(version: Version, codebooks: CodebookShelf, rowsMin: nu
   if (members.length >= mergedMin) return { kind: 'merge', members, codebook }
   const stale = segments.find((segment) => segment.codebook !== null && segment.codebook !== codebook.version)
   if (stale !== undefined) return { kind: 'recode', segment: stale, codebook }
-  if (training === null) return null
-  const meanRadius = meanRadiusOf(segments)
-  if (meanRadius === null) return null
-  if (training.meanRadius === null) return { kind: 'measure', codebook, meanRadius }
-  if (meanRadius > driftFactor * training.meanRadius) return { kind: 'train', codebook, reason: 'drifted' }
-  return null
+  const meanRadius = training === null ? null : meanRadiusOf(segments)
+  if (meanRadius !== null) {
+    if (training!.meanRadius === null) return { kind: 'measure', codebook, meanRadius }
+    if (meanRadius > driftFactor * training!.meanRadius) return { kind: 'train', codebook, reason: 'drifted' }
+  }
+  return isTuned(codebook, segments, rows) ? null : { kind: 'tune', codebook }
+}
+
+/** Whether what was measured of scans, if there are codes to scan, is true of about these segments. */
+function isTuned({ tuning, version }: PlacedCodebook, segments: readonly Segment[], rows: number): boolean {
+  if (!segments.some(({ codebook }) => codebook === version)) return true
+  const isNear = (a: number, b: number): boolean => a <= changedFactor * b && b <= changedFactor * a
+  return tuning !== null && isNear(rows, tuning.rows) && isNear(segments.length, tuning.segments)
 }
 
 /** Over the rows in clusters; null when there are none, or no finite number tells. */

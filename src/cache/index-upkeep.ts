@@ -10,6 +10,8 @@ import type { Parts } from './parts.js'
 import type { PulledSegment } from './priming.js'
 import { mergeSegments, recodeSegment } from './recode.js'
 import { Pins, type Segment } from './segment.js'
+import { tuneVersion } from './tune-version.js'
+import { describeTuning } from './tuning.js'
 import type { IndexStatistics } from './vector-cache.js'
 import { isResident, type Version } from './versions.js'
 
@@ -93,6 +95,7 @@ export class IndexUpkeep {
     const dimension = current()?.dimension ?? null
     const codebook = dimension === null ? null : parts.codebooks.forDimension(dimension)
     const training = codebook?.training ?? null
+    const common = { segments, tuning: codebook?.tuning ? describeTuning(codebook.tuning) : null, lastError }
     if (training !== null)
       return {
         kind: 'clustered',
@@ -101,12 +104,10 @@ export class IndexUpkeep {
         trainedRows: training.rows,
         meanRadius: training.meanRadius,
         retraining: this.#trainingSinceMs !== null,
-        segments,
-        lastError,
+        ...common,
       }
-    if (this.#trainingSinceMs !== null)
-      return { kind: 'training', startedAtMs: this.#trainingSinceMs, segments, lastError }
-    return { kind: 'flat', segments, lastError }
+    if (this.#trainingSinceMs !== null) return { kind: 'training', startedAtMs: this.#trainingSinceMs, ...common }
+    return { kind: 'flat', ...common }
   }
 
   async #run(): Promise<void> {
@@ -145,6 +146,10 @@ export class IndexUpkeep {
         step.codebook.training = { ...step.codebook.training!, meanRadius: step.meanRadius }
         changed()
         return
+      case 'tune':
+        step.codebook.tuning = await tuneVersion(version, step.codebook, this.#options, this.#signal)
+        changed()
+        return
       case 'recode':
         return this.#succeed([step.segment], (signal) =>
           recodeSegment(step.segment, step.codebook, this.#options, signal),
@@ -171,7 +176,7 @@ export class IndexUpkeep {
       // Between two builds, so that no part has codes of both.
       await queue(async () => {
         this.#signal.throwIfAborted()
-        parts.codebooks.activate(trained, training)
+        parts.codebooks.activate(trained, { training, tuning: null })
         changed()
       })
       onTrained(trained.centroids!.count, rows)

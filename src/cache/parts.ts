@@ -279,15 +279,15 @@ export class Parts {
   /** Reads the codebooks of an earlier process; answers those that are there. */
   async loadCodebooks(records: CollectionRecord['codebooks']): Promise<ReadonlySet<string>> {
     const loaded = new Set<string>()
-    for (const { version, active, training } of records) {
+    for (const { version, active, training, tuning } of records) {
       const codebook = await this.#options.files.loadCodebook(version, (text) => {
         const parsed = parseCodebook(text)
         if (parsed.version !== version) throw new GatewayError('LG_CORRUPT', `codebook is ${parsed.version}`)
         return parsed
       })
       if (codebook === null) continue
-      if (active) this.codebooks.activate(codebook, training)
-      else this.codebooks.add(codebook, training)
+      if (active) this.codebooks.activate(codebook, { training, tuning })
+      else this.codebooks.add(codebook, { training, tuning })
       this.#codebooksSaved.add(version)
       loaded.add(version)
     }
@@ -308,6 +308,7 @@ export class Parts {
       version: placed.version,
       active: this.codebooks.isActive(placed),
       training: placed.training,
+      tuning: placed.tuning,
     }))
   }
 }

@@ -44,7 +44,7 @@ export function pinVersion(version: Version, { ref, info, checkedAtMs, executor,
     parts: version.parts.length,
     witness: version.witness,
     checkedAtMs,
-    search: (query, options) => searchSegments({ segments, columns, executor, budget }, query, options),
+    search: (query, options) => searchSegments({ segments, columns, executor, budget, choice: null }, query, options),
     check: (query, answer) => checkAnswer({ segments, columns, metric: info.metric, executor, budget }, query, answer),
     async find(id, { signal }) {
       signal.throwIfAborted()

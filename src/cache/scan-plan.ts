@@ -4,7 +4,7 @@ import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
 import { type BlockSummary, summarizeBlock } from './block.js'
 import { centroidCountOf } from './codebook.js'
-import type { ScanJob } from './executor.js'
+import type { FirstStage, ScanJob } from './executor.js'
 import { chunkRows, dimensionMax, kMax, stageBits, stageExact, stagePrefix } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
@@ -12,6 +12,16 @@ import { padDimension } from './padding.js'
 /** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
 const bitsDimensionMin = 8
 const bitsDimensionMax = 4096
+
+const stages: Readonly<Record<FirstStage, number>> = { bits: stageBits, prefix: stagePrefix, bytes: stageExact }
+
+export const bitsWork = (dimension: number): boolean => dimension >= bitsDimensionMin && dimension <= bitsDimensionMax
+
+/** Where nothing was measured. */
+function usualStage(contract: RecallContract, dimension: number, blocks: readonly BlockSummary[]): FirstStage {
+  if (contract.kind !== 'exact' && bitsWork(dimension)) return 'bits'
+  return blocks.some((block) => block.directions > 0) ? 'prefix' : 'bytes'
+}
 
 export interface PlannedRange extends ScanRange {
   /** Bytes that the first stage reads of all its rows. */
@@ -36,13 +46,9 @@ export function planScan(job: ScanJob): ScanPlan {
   assert(job.k >= 1 && job.k <= kMax, 'k fits the scratch area')
   assert(dimension >= 1 && dimension <= dimensionMax, 'the dimension fits the scratch area')
   const summaries = job.blocks.map(({ block }) => summarizeBlock(memory, block))
-  const withBits =
-    job.contract.kind !== 'exact' &&
-    job.proven !== true &&
-    dimension >= bitsDimensionMin &&
-    dimension <= bitsDimensionMax
-  const withPrefixes = summaries.some((summary) => summary.directions > 0)
-  const stage = withBits ? stageBits : withPrefixes ? stagePrefix : stageExact
+  const first = job.choice?.first ?? usualStage(job.contract, dimension, summaries)
+  assert(first !== 'bits' || job.contract.kind !== 'exact', '1-bit codes prove nothing')
+  const stage = stages[first]
   const ranges: PlannedRange[] = []
   let metric = 0
   let rows = 0
@@ -63,7 +69,7 @@ export function planScan(job: ScanJob): ScanPlan {
     if (to > 0)
       ranges.push({ index, block, allow, from: 0, to, ranked: summary.ranked, rowBytes, bytes: to * rowBytes })
   }
-  const probing = job.contract.kind === 'target' ? (job.probing ?? 1) : 1
+  const probing = job.contract.kind === 'target' ? (job.choice?.probing ?? 1) : 1
   return {
     work: {
       codebook: job.codebook,

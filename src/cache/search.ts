@@ -7,10 +7,11 @@ import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
 import type { AllowBitmap } from './allow-slots.js'
 import type { MemoryBudget } from './budget.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
-import type { KernelExecutor, ScanBlock, ScanJob, ScanReply } from './executor.js'
+import type { KernelExecutor, ScanBlock, ScanChoice, ScanJob, ScanReply } from './executor.js'
 import { evaluateFilter } from './filter.js'
 import { complement, countRows, trim } from './row-bitmap.js'
 import type { ResidentSegment, Segment } from './segment.js'
+import { everyCluster, type TunedScan, tunedScan } from './tuning.js'
 import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 /** Which rows of a run are deleted; `all` when the version does not have the run. */
@@ -26,12 +27,14 @@ export interface MaskedSegment {
   readonly codebook: PlacedCodebook
 }
 
-interface SearchTarget {
+export interface SearchTarget {
   /** In version order, pinned. */
   readonly segments: readonly MaskedSegment[]
   readonly columns: readonly Column[]
   readonly executor: KernelExecutor
   readonly budget: MemoryBudget
+  /** How to scan whatever the codebooks' tunings say; null: as they say. */
+  readonly choice: ScanChoice | null
 }
 
 /** A segment that can contribute rows, with the place of its bitmap. */
@@ -83,7 +86,7 @@ export async function searchSegments(
         block: { block: resident.block.allocation.offset, allow },
       })
     }
-    return await scanShelves(target.executor, shelves, query, options)
+    return await scanGroups(target.executor, groupByPlace(shelves, query, target.choice), query, options)
   } finally {
     for (const bitmap of bitmaps) bitmap.release()
   }
@@ -147,9 +150,16 @@ function firstAtLeast(ascending: Uint32Array, value: number, from = 0, to = asce
   return low
 }
 
-async function scanShelves(
+/** Blocks that share arena and codebook: one job, which the executor splits when that is worth it. */
+interface Group {
+  readonly shelves: readonly Shelf[]
+  /** Null: nothing was measured. */
+  readonly tuned: TunedScan | null
+}
+
+async function scanGroups(
   executor: KernelExecutor,
-  shelves: readonly Shelf[],
+  groups: readonly Group[],
   query: ShardQuery,
   options: { readonly signal: AbortSignal },
 ): Promise<ShardAnswer> {
@@ -158,33 +168,47 @@ async function scanShelves(
   let rowsScanned = 0
   let bytesScanned = 0
   let waitMs = 0
-
-  for (const group of groupByPlace(shelves)) {
-    // Rows farther than the k-th so far cannot be among the k best; equals may, by their id.
-    const distanceMax = best.length < query.k ? query.distanceMax : Math.min(query.distanceMax, best.at(-1)!.distance)
-    const scan = async (): Promise<ScanReply> => {
-      const reply = await executor.scan(jobOf(group, query, distanceMax), options)
-      rowsScanned += reply.rowsScanned
-      bytesScanned += reply.bytesScanned
-      waitMs += reply.waitMs
-      return reply
-    }
-    let reply = await scan()
-    if (reply.tiesLost) {
-      for (const { masked, resident } of group) {
-        if (resident.block.ranked) continue
-        await masked.segment.writing // the bytes being written to disk are already checksummed
-        options.signal.throwIfAborted()
-        resident.block.setTieRanks(tieRanks(resident))
+  const scan = async (group: Group, distanceMax: number): Promise<ScanReply> => {
+    const reply = await executor.scan(jobOf(group, query, distanceMax), options)
+    rowsScanned += reply.rowsScanned
+    bytesScanned += reply.bytesScanned
+    waitMs += reply.waitMs
+    return reply
+  }
+  const scanAll = async (groups: readonly Group[], distanceMax: number): Promise<void> => {
+    best = []
+    for (const group of groups) {
+      // Rows farther than the k-th so far cannot be among the k best; equals may, by their id.
+      const nearer = best.length < query.k ? distanceMax : Math.min(distanceMax, best.at(-1)!.distance)
+      let reply = await scan(group, nearer)
+      if (reply.tiesLost) {
+        for (const { masked, resident } of group.shelves) {
+          if (resident.block.ranked) continue
+          await masked.segment.writing // the bytes being written to disk are already checksummed
+          options.signal.throwIfAborted()
+          resident.block.setTieRanks(tieRanks(resident))
+        }
+        reply = await scan(group, nearer)
       }
-      reply = await scan()
+      best = mergeHits(best, hitsOf(group.shelves, reply), query.k)
     }
-    best = mergeHits(best, hitsOf(group, reply), query.k)
+  }
+
+  await scanAll(groups, query.distanceMax)
+  let final = groups
+  const last = best.length < query.k ? Number.POSITIVE_INFINITY : best.at(-1)!.distance
+  if (groups.some(({ tuned }) => tuned !== null && last > tuned.distanceMax)) {
+    // Nothing is known of how much such a query misses: it is asked again with all clusters.
+    final = groups.map(({ shelves, tuned }) => ({
+      shelves,
+      tuned: tuned === null ? null : everyCluster(tuned, query.contract),
+    }))
+    await scanAll(final, Math.min(last, query.distanceMax))
   }
 
   return {
     hits: best,
-    contract: achieved(shelves, query.contract),
+    ...achieved(final, query.contract),
     rowsScanned,
     bytesScanned,
     searchMs: performance.now() - started,
@@ -192,8 +216,7 @@ async function scanShelves(
   }
 }
 
-/** Blocks that share arena and codebook are one job; the executor splits it when that is worth it. */
-function groupByPlace(shelves: readonly Shelf[]): Iterable<readonly Shelf[]> {
+function groupByPlace(shelves: readonly Shelf[], query: ShardQuery, choice: ScanChoice | null): readonly Group[] {
   const byPlace = new Map<string, Shelf[]>()
   for (const shelf of shelves) {
     const place = `${shelf.resident.allocation.arena.id} ${shelf.codebookOffset}`
@@ -201,17 +224,25 @@ function groupByPlace(shelves: readonly Shelf[]): Iterable<readonly Shelf[]> {
     if (group === undefined) byPlace.set(place, [shelf])
     else group.push(shelf)
   }
-  return byPlace.values()
+  return Array.from(byPlace.values(), (shelves) => {
+    if (choice !== null) return { shelves, tuned: { choice, recall: 1, distanceMax: Number.POSITIVE_INFINITY } }
+    const { tuning } = shelves[0]!.masked.codebook
+    return {
+      shelves,
+      tuned: tuning === null ? null : tunedScan(tuning, query.contract, query.k, query.filter === null),
+    }
+  })
 }
 
-const jobOf = (group: readonly Shelf[], query: ShardQuery, distanceMax: number): ScanJob => ({
-  arena: group[0]!.resident.allocation.arena,
-  codebook: group[0]!.codebookOffset,
-  blocks: group.map((shelf) => shelf.block),
+const jobOf = ({ shelves, tuned }: Group, query: ShardQuery, distanceMax: number): ScanJob => ({
+  arena: shelves[0]!.resident.allocation.arena,
+  codebook: shelves[0]!.codebookOffset,
+  blocks: shelves.map((shelf) => shelf.block),
   query: query.vector,
   k: query.k,
   contract: query.contract,
   distanceMax,
+  ...(tuned !== null && { choice: tuned.choice }),
 })
 
 const hitsOf = (group: readonly Shelf[], reply: ScanReply): ShardHit[] =>
@@ -246,6 +277,14 @@ function tieRanks(resident: ResidentSegment): Uint32Array {
   return ranks
 }
 
-/** Blocks without codes are scanned in full, whatever was asked. */
-const achieved = (shelves: readonly Shelf[], asked: RecallContract): RecallContract =>
-  shelves.every((shelf) => !shelf.resident.block.quantized) ? { kind: 'exact' } : asked
+/** Blocks without codes are scanned in full, and bounds may be proven, whatever was asked. */
+function achieved(groups: readonly Group[], asked: RecallContract): Pick<ShardAnswer, 'contract' | 'recallExpected'> {
+  const inexact = groups.filter(
+    ({ shelves, tuned }) =>
+      shelves.some(({ resident }) => resident.block.quantized) &&
+      (tuned === null ? asked.kind !== 'exact' : tuned.choice.first === 'bits' || tuned.choice.probing < 1),
+  )
+  if (inexact.length === 0) return { contract: { kind: 'exact' }, recallExpected: null }
+  if (asked.kind !== 'target') return { contract: asked, recallExpected: null }
+  return { contract: asked, recallExpected: Math.min(...inexact.map(({ tuned }) => tuned?.recall ?? asked.recall)) }
+}

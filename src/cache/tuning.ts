@@ -1,94 +1,99 @@
-/** What searching some of its own rows says of a collection: how to answer all contracts but `exact` with the least work. */
+/** How a collection's contracts are answered with the least work, as measured on its own rows (tune-scans.ts). */
 import assert from 'node:assert'
-import { setImmediate } from 'node:timers/promises'
 import type { RecallContract } from '../core/contract.js'
-import type { Block } from './block.js'
-import { centroidVectors } from './centroids.js'
-import type { Codebook } from './codebook.js'
-import type { KernelExecutor } from './executor.js'
-import { padDimension } from './padding.js'
+import type { FirstStage, ScanChoice } from './executor.js'
 
-/** Rows that stand for queries. */
-const queriesMax = 200
-const neighbours = 10
-/** Of the certified answers that proven ones are timed against. */
-const missProbability = 1e-5
-
+/** Measured on held-out rows. */
 export interface Tuning {
-  /**
-   * float64[], ascending: for neighbours of held-out rows, how far their radius is from the query's distance to their
-   * centroid, as a share of the distance of the last neighbour. A scan that looks at windows of a share finds the
-   * neighbours up to it.
-   */
-  readonly shares: Float64Array
-  /** Whether proven answers took no longer than certified ones. */
-  readonly proven: boolean
+  readonly atMs: number
+  /** Rows and segments of the collection then. */
+  readonly rows: number
+  readonly segments: number
+  /** Held-out rows that stood for queries. */
+  readonly queries: number
+  /** The cheapest first: what a scan may read first, and its median time in microseconds, 1-bit codes under a certified contract. */
+  readonly costs: readonly { readonly first: FirstStage; readonly us: number }[]
+  /** By number of neighbours, ascending. None where clusters cannot be left out: for dot, and without clusters. */
+  readonly recalls: readonly MeasuredRecall[]
 }
 
-/** How a scan under a contract is to be done: for `ScanJob`. */
-export function tunedScan(
-  tuning: Tuning,
-  contract: RecallContract,
-): { readonly probing: number; readonly proven: boolean } {
-  const { shares, proven } = tuning
-  if (contract.kind !== 'target') return { probing: 1, proven }
-  const found = proven ? contract.recall : (1 + contract.recall) / 2
-  // One neighbour more than the quantile: the sample's own chance goes to the safe side.
-  const index = Math.ceil(shares.length * found) + 1
-  return { probing: index >= shares.length ? 1 : Math.min(1, shares[index]!), proven }
+export interface MeasuredRecall {
+  readonly k: number
+  /** The farthest k-th neighbour of a held-out row: queries with farther ones are unlike all that were tried. */
+  readonly distanceMax: number
+  /** Ascending by probing; proven scans that look at such windows found this share of the neighbours, less a margin for chance. */
+  readonly points: readonly { readonly probing: number; readonly recall: number }[]
 }
 
-/**
- * Searches some rows of an encoded, clustered block for their neighbours.
- * @param codebook and `offset`, its copy in the block's arena
- */
-export async function tuneScans(
-  executor: KernelExecutor,
-  block: Block,
-  codebook: { readonly codebook: Codebook; readonly offset: number },
-  options: { readonly signal: AbortSignal },
-): Promise<Tuning> {
-  const { centroids, center, metric, dimension } = codebook.codebook
-  assert(centroids !== null && block.clusters === centroids.count, 'the block is clustered by the codebook')
-  const vectors = centroidVectors(centroids)
-  const padded = padDimension(dimension)
-  const places = block.places()
-  const { arena, offset } = block.allocation
-  const blocks = [{ block: offset, allow: 0 }]
-  const shares: number[] = []
-  const certifiedMs: number[] = []
-  const provenMs: number[] = []
-  const queries = Math.min(queriesMax, block.rows)
-  for (let i = 0; i < queries; i++) {
-    const row = Math.floor((i * block.rows) / queries)
-    const query = block.vector(row)
-    const job = {
-      arena,
-      codebook: codebook.offset,
-      blocks,
-      query,
-      k: neighbours + 1,
-      distanceMax: Number.POSITIVE_INFINITY,
-    }
-    const certified = await executor.scan({ ...job, contract: { kind: 'certified', missProbability } }, options)
-    const reply = await executor.scan({ ...job, contract: { kind: 'exact' } }, options)
-    certifiedMs.push(certified.scanMs)
-    provenMs.push(reply.scanMs)
-    if (i % 10 === 9) await setImmediate()
-    if (metric === 'dot') continue // its windows have one side only, and no share
-    const norm = metric === 'cosine' ? Math.hypot(...query) || 1 : 1
-    const framed = query.map((value, j) => value / norm - center[j]!)
-    const last = reply.distances.at(-1) ?? 0
-    const limit = Math.sqrt(metric === 'cosine' ? 2 * last : last)
-    for (const found of reply.rows) {
-      if (found === row || limit === 0) continue
-      const { cluster, radius } = places(found)
-      let square = 0
-      for (let j = 0; j < dimension; j++) square += (framed[j]! - vectors[cluster * padded + j]!) ** 2
-      shares.push(Math.abs(Math.sqrt(square) - radius) / limit)
-    }
+/** A way to scan, and what it is expected to find. */
+export interface TunedScan {
+  readonly choice: ScanChoice
+  /** Under a target contract, the share of the neighbours that is expected to be found. */
+  readonly recall: number
+  /** When a k-th neighbour is farther than this, the query is unlike those that `recall` was measured with. */
+  readonly distanceMax: number
+}
+
+/** @param mayProbe whether clusters may be left out: not where a filter makes neighbours other than they were in the measurement */
+export function tunedScan(tuning: Tuning, contract: RecallContract, k: number, mayProbe: boolean): TunedScan {
+  const proven = cheapest(tuning, (stage) => stage !== 'bits')
+  if (contract.kind === 'exact') return whole(proven, contract)
+  const first = cheapest(tuning, () => true)
+  if (contract.kind === 'certified' || !mayProbe) return whole(first, contract)
+  // Half of the misses are left to 1-bit codes.
+  const wanted = first === 'bits' ? (1 + contract.recall) / 2 : contract.recall
+  const measured = around(tuning.recalls, k)
+  const probing = Math.max(...measured.map(({ points }) => probingFor(points, wanted)), measured.length > 0 ? 0 : 1)
+  if (probing >= 1) return whole(first, contract)
+  return {
+    choice: { first, probing },
+    recall: contract.recall,
+    distanceMax: Math.min(...measured.map(({ distanceMax }) => distanceMax)),
   }
-  return { shares: Float64Array.from(shares).sort(), proven: median(provenMs) <= median(certifiedMs) }
 }
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
+/** The least share that finds so much, on the line between the points measured; 1 when none does. */
+function probingFor(points: MeasuredRecall['points'], wanted: number): number {
+  const i = points.findIndex(({ recall }) => recall >= wanted)
+  const above = points[i]
+  const below = points[i - 1]
+  if (above === undefined || below === undefined) return above?.probing ?? 1
+  const part = (wanted - below.recall) / (above.recall - below.recall)
+  return below.probing + part * (above.probing - below.probing)
+}
+
+/** The same, with all clusters looked at. */
+export const everyCluster = ({ choice }: TunedScan, contract: RecallContract): TunedScan =>
+  whole(choice.first, contract)
+
+const whole = (first: FirstStage, contract: RecallContract): TunedScan => ({
+  choice: { first, probing: 1 },
+  recall: contract.kind === 'target' && first === 'bits' ? contract.recall : 1,
+  distanceMax: Number.POSITIVE_INFINITY,
+})
+
+const cheapest = (tuning: Tuning, allowed: (first: FirstStage) => boolean): FirstStage => {
+  const cost = tuning.costs.find(({ first }) => allowed(first))
+  assert(cost !== undefined, '8-bit codes are always tried')
+  return cost.first
+}
+
+/** The measurements for the numbers of neighbours next below and above k. */
+function around(recalls: readonly MeasuredRecall[], k: number): readonly MeasuredRecall[] {
+  const below = recalls.findLast((measured) => measured.k <= k)
+  const above = recalls.find((measured) => measured.k >= k)
+  return [below ?? above, above ?? below].flatMap((measured) => measured ?? [])
+}
+
+/** For people: what usual targets of 10 neighbours come to. */
+export interface TuningStatistics extends Tuning {
+  readonly targets: readonly { readonly recall: number; readonly probing: number }[]
+}
+
+export const describeTuning = (tuning: Tuning): TuningStatistics => ({
+  ...tuning,
+  targets: [0.9, 0.95, 0.99].map((recall) => ({
+    recall,
+    probing: tunedScan(tuning, { kind: 'target', recall }, 10, true).choice.probing,
+  })),
+})

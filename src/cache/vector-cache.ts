@@ -6,6 +6,7 @@ import type { CollectionRef, Generation } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Metric } from '../core/metric.js'
 import type { Predicate } from '../core/predicate.js'
+import type { TuningStatistics } from './tuning.js'
 
 interface CallOptions {
   readonly signal: AbortSignal
@@ -49,6 +50,8 @@ export interface ShardAnswer {
   readonly hits: readonly ShardHit[]
   /** What was really achieved; never weaker than asked. Small collections answer `exact` whatever was asked. */
   readonly contract: RecallContract
+  /** Under a target contract: the share of the true neighbours that the answer is expected to have; else null. */
+  readonly recallExpected: number | null
   readonly rowsScanned: number
   readonly bytesScanned: number
   readonly searchMs: number
@@ -127,6 +130,8 @@ export type CollectionState = 'cold' | 'priming' | 'ready' | 'refreshing' | 'fai
 export type IndexStatistics = {
   /** Segments in memory, and how many of them are sorted by cluster or too small for codes. */
   readonly segments: { readonly clustered: number; readonly flat: number; readonly plain: number }
+  /** How contracts are answered with the least work; null until that was measured. */
+  readonly tuning: TuningStatistics | null
   /** Why the last attempt of the background to improve it failed; null when it did not. It is tried again by itself. */
   readonly lastError: ErrorSeen | null
 } & (

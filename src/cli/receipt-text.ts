@@ -11,7 +11,7 @@ export interface WireReceipt {
 interface WireCertificate {
   readonly kind: string
   readonly miss_probability?: number
-  readonly recall_target?: number
+  readonly recall_expected?: number
 }
 
 interface WireSource {
@@ -32,7 +32,7 @@ function certainty(certificate: WireCertificate): string {
     case 'certified':
       return `certified: a nearer row is missing with probability at most ${certificate.miss_probability}`
     case 'target':
-      return `estimated: about ${Math.round((certificate.recall_target ?? 0) * 1000) / 10} % of the true nearest rows`
+      return `estimated: about ${Math.round((certificate.recall_expected ?? 0) * 1000) / 10} % of the true nearest rows`
     default:
       return 'fused by rank: distances of different spaces were not compared'
   }

@@ -23,7 +23,7 @@ export interface Result {
 export type Certificate =
   | { readonly kind: 'proven' }
   | { readonly kind: 'certified'; readonly missProbability: number }
-  | { readonly kind: 'target'; readonly recallTarget: number }
+  | { readonly kind: 'target'; readonly recallTarget: number; readonly recallExpected: number }
   | { readonly kind: 'fused' }
 
 interface SourceBase {

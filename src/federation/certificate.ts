@@ -1,14 +1,17 @@
-import type { RecallContract } from '../core/contract.js'
+import type { ShardAnswer } from '../cache/vector-cache.js'
 import type { Certificate } from './answer.js'
 
-export function certificateOf(contract: RecallContract): Certificate {
+export function certificateOf({
+  contract,
+  recallExpected,
+}: Pick<ShardAnswer, 'contract' | 'recallExpected'>): Certificate {
   switch (contract.kind) {
     case 'exact':
       return { kind: 'proven' }
     case 'certified':
       return { kind: 'certified', missProbability: contract.missProbability }
     case 'target':
-      return { kind: 'target', recallTarget: contract.recall }
+      return { kind: 'target', recallTarget: contract.recall, recallExpected: recallExpected ?? contract.recall }
   }
 }
 
@@ -24,7 +27,7 @@ export function weakest(certificates: readonly Certificate[]): Certificate {
   return certificates.reduce((a, b) => (strength(b) < strength(a) ? b : a), { kind: 'proven' })
 }
 
-/** Larger claims more: fused < target (by recall) < certified (by miss probability) < proven. */
+/** Larger claims more: fused < target (by what is expected) < certified (by miss probability) < proven. */
 function strength(certificate: Certificate): number {
   switch (certificate.kind) {
     case 'proven':
@@ -32,7 +35,7 @@ function strength(certificate: Certificate): number {
     case 'certified':
       return 2 - certificate.missProbability
     case 'target':
-      return certificate.recallTarget
+      return certificate.recallExpected
     case 'fused':
       return -1
   }

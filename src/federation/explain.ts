@@ -1,4 +1,5 @@
 /** How a query would be answered, told from what is known already: nothing is read, checked or pulled. */
+import { type Tuning, tunedScan } from '../cache/tuning.js'
 import type { CollectionStatistics, VectorCache } from '../cache/vector-cache.js'
 import type { RecallContract } from '../core/contract.js'
 import type { QueryPlan, ShardPlan } from './gateway.js'
@@ -62,7 +63,7 @@ function stages({ wanted }: Shard, query: Query, { state, index }: CollectionSta
     wanted.kind === 'current' ? checkStage(wanted.consistency.kind) : `find the version ${versionKey(wanted)}`,
     ...(resident ? [] : ['pull the parts that are not cached and build their segments']),
     ...(query.filter === null ? [] : ['evaluate the filter to a bitmap of rows']),
-    `search${index.kind === 'clustered' ? ` ${index.centroids} clusters` : ''}: ${describeContract(query.recall)}`,
+    `search${index.kind === 'clustered' ? ` ${index.centroids} clusters` : ''}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query)}`,
     `merge the ${query.k} nearest`,
   ]
 }
@@ -87,4 +88,18 @@ function describeContract(contract: RecallContract): string {
     case 'target':
       return `target recall ${contract.recall}`
   }
+}
+
+const firstStages = { bits: '1-bit codes', prefix: 'prefixes', bytes: '8-bit codes' } as const
+
+/** How held-out rows say that it is done with the least work. */
+function describeTuned(tuning: Tuning, { recall: contract, k, filter }: Query): string {
+  const { choice, recall } = tunedScan(tuning, contract, k, filter === null)
+  const proven = choice.first !== 'bits' && choice.probing === 1
+  const certainty = proven
+    ? ', proven'
+    : contract.kind === 'target'
+      ? `, clusters within ${Number(choice.probing.toPrecision(3))} of the threshold, expected recall ${recall}`
+      : ''
+  return ` (${firstStages[choice.first]} first${certainty}; measured on ${tuning.queries} held-out rows)`
 }

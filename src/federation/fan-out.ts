@@ -131,6 +131,7 @@ async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Pr
 const nothing: ShardAnswer = {
   hits: [],
   contract: { kind: 'exact' },
+  recallExpected: null,
   rowsScanned: 0,
   bytesScanned: 0,
   searchMs: 0,

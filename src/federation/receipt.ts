@@ -34,7 +34,7 @@ function sourceReceipt(outcome: ShardOutcome, nowMs: number): SourceReceipt {
         collection,
         status: 'ok',
         metric: version.metric,
-        certificate: certificateOf(answer.contract),
+        certificate: certificateOf(answer),
         generation: version.generation,
         witness: version.witness,
         rows: version.rows,

@@ -159,5 +159,5 @@ function merge(
   const rankings = [...bySpace.values()].map((lists) => mergeTopK(lists, k))
   const spaces = new Set(answered.flatMap(({ version }) => (version.rows > 0 ? spaceKey(version) : [])))
   if (spaces.size > 1) return { hits: fuseRanks(rankings, k), certificate: { kind: 'fused' } }
-  return { hits: rankings[0] ?? [], certificate: weakest(answered.map(({ answer }) => certificateOf(answer.contract))) }
+  return { hits: rankings[0] ?? [], certificate: weakest(answered.map(({ answer }) => certificateOf(answer))) }
 }

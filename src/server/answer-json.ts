@@ -42,7 +42,7 @@ function certificateJson(certificate: Certificate): string {
     case 'certified':
       return `{"kind":"certified","miss_probability":${certificate.missProbability}}`
     case 'target':
-      return `{"kind":"target","recall_target":${certificate.recallTarget}}`
+      return `{"kind":"target","recall_target":${certificate.recallTarget},"recall_expected":${certificate.recallExpected}}`
     case 'fused':
       return '{"kind":"fused"}'
   }

@@ -180,7 +180,7 @@ function summaryBody(summary: CollectionSummary) {
 }
 
 function indexBody(index: Statistics['index']) {
-  const common = { segments: index.segments, last_error: errorBody(index.lastError) }
+  const common = { segments: index.segments, tuning: tuningBody(index.tuning), last_error: errorBody(index.lastError) }
   switch (index.kind) {
     case 'flat':
       return { kind: index.kind, ...common }
@@ -198,6 +198,17 @@ function indexBody(index: Statistics['index']) {
       }
   }
 }
+
+const tuningBody = (tuning: Statistics['index']['tuning']) =>
+  tuning === null
+    ? null
+    : {
+        tuned_at: time(tuning.atMs),
+        rows: tuning.rows,
+        queries: tuning.queries,
+        first_stages: tuning.costs,
+        targets: tuning.targets,
+      }
 
 const errorBody = (error: Statistics['lastError']) =>
   error === null ? null : { code: error.code, message: error.message, at: time(error.atMs) }

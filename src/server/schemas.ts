@@ -113,6 +113,11 @@ const certificate = Type.Object(
     kind: words('proven', 'certified', 'target', 'fused'),
     miss_probability: Type.Optional(Type.Number()),
     recall_target: Type.Optional(Type.Number()),
+    recall_expected: Type.Optional(
+      Type.Number({
+        description: 'target: share of the true neighbours expected, by held-out rows of the collection.',
+      }),
+    ),
   },
   { $id: 'Certificate' },
 )
@@ -410,6 +415,21 @@ export const health = route({
 
 const errorSeen = nullable(Type.Object({ code: Type.String(), message: Type.String(), at: Type.String() }))
 
+const collectionTuning = Type.Object(
+  {
+    tuned_at: Type.String(),
+    rows: Type.Integer({ description: 'Of the collection then.' }),
+    queries: Type.Integer({ description: 'Held-out rows that were searched for.' }),
+    first_stages: Type.Array(Type.Object({ first: words('bits', 'prefix', 'bytes'), us: Type.Number() }), {
+      description: 'What a scan may read first, the cheapest before the others; microseconds of a median scan.',
+    }),
+    targets: Type.Array(Type.Object({ recall: Type.Number(), probing: Type.Number() }), {
+      description: 'The share of the threshold within which a target of 10 neighbours looks at clusters; 1 is proven.',
+    }),
+  },
+  { description: 'How contracts are answered with the least work, measured on rows of the collection.' },
+)
+
 const collectionIndex = Type.Object(
   {
     kind: words('flat', 'training', 'clustered'),
@@ -425,6 +445,7 @@ const collectionIndex = Type.Object(
       { clustered: Type.Integer(), flat: Type.Integer(), plain: Type.Integer() },
       { description: 'In memory: sorted by cluster, with codes alone, too small for codes.' },
     ),
+    tuning: nullable(collectionTuning),
     last_error: errorSeen,
   },
   { description: 'How rows are laid out for search: it decides the speed of answers, not the answers.' },

@@ -1,57 +1,178 @@
-import { afterAll, expect, test } from 'vitest'
-import { ArenaPool } from '../../src/cache/arena.js'
-import { tunedScan, tuneScans } from '../../src/cache/tuning.js'
-import { seededRandom } from '../../src/core/clock.js'
-import { openPool } from '../../src/federation/pool.js'
-import { never, search, storeCollection } from './collection-fixture.js'
+import { expect, test } from 'vitest'
+import { type Tuning, tunedScan } from '../../src/cache/tuning.js'
+import type { PinnedVersion } from '../../src/cache/vector-cache.js'
+import { type Random, seededRandom } from '../../src/core/clock.js'
+import type { RecallContract } from '../../src/core/contract.js'
+import type { Metric } from '../../src/core/metric.js'
+import type { Predicate } from '../../src/core/predicate.js'
+import { fresh, never, openCache } from './open-cache.js'
+import { scratchDirectory } from './scratch-directory.js'
+import { ScriptedSource } from './scripted-source.js'
 import { gaussian } from './training-fixture.js'
 
-const executor = openPool({ workers: 0 })
-afterAll(() => executor.close())
-
 const dimension = 24
+const rows = 6000
 const k = 10
-const distanceMax = Number.POSITIVE_INFINITY
 
-test.each(['l2', 'cosine'] as const)(
-  'law 6: tuned target answers reach their recall, and are not exact (%s)',
-  async (metric) => {
-    const random = seededRandom(8)
-    // No natural clusters: neighbours are spread over many of them.
-    const all = Float32Array.from({ length: 6200 * dimension }, () => gaussian(random))
-    const vectors = all.slice(0, 6000 * dimension)
-    const pool = new ArenaPool({ bytesMax: 30_000_000, scratchSlots: 1 })
-    const parts = { vectors, dimension, metric, quantized: true, blockRows: 6000, clusters: 24 }
-    const stored = await storeCollection(executor, pool, parts)
-    const codebook = { codebook: stored.codebook, offset: stored.job.codebook }
-    const tuning = await tuneScans(executor, stored.blocks[0]!.block, codebook, never)
-    for (const proven of [true, false])
-      for (const recall of [0.5, 0.8]) {
-        const contract = { kind: 'target', recall } as const
-        let found = 0
-        let read = 0
-        for (let i = 6000; i < 6200; i++) {
-          const query = all.slice(i * dimension, (i + 1) * dimension)
-          const tuned = tunedScan({ ...tuning, proven }, contract)
-          const wanted = await search(executor, stored, { query, k, distanceMax, contract: { kind: 'exact' } })
-          const rows = new Set(
-            (await search(executor, stored, { query, k, distanceMax, contract, ...tuned })).map((hit) => hit.row),
-          )
-          found += wanted.filter((hit) => rows.has(hit.row)).length
-          read += tuned.probing
-        }
-        expect(found / (200 * k)).toBeGreaterThanOrEqual(recall)
-        expect(found).toBeLessThan(200 * k)
-        expect(read / 200).toBeLessThan(1)
-      }
-  },
-)
+/** No natural clusters: neighbours are spread over many of them. */
+const cloud = (count: number, random: Random): Float32Array =>
+  Float32Array.from({ length: count * dimension }, () => gaussian(random))
 
-test('only a target is answered with less than all clusters that matter', () => {
-  const tuning = { shares: Float64Array.from({ length: 100 }, (_, i) => i / 100), proven: true }
-  expect(tunedScan(tuning, { kind: 'target', recall: 0.5 }).probing).toBeCloseTo(0.51)
-  expect(tunedScan({ ...tuning, proven: false }, { kind: 'target', recall: 0.5 }).probing).toBeCloseTo(0.76)
-  expect(tunedScan(tuning, { kind: 'target', recall: 0.999 }).probing).toBe(1)
-  expect(tunedScan(tuning, { kind: 'certified', missProbability: 0.1 }).probing).toBe(1)
-  expect(tunedScan({ shares: new Float64Array(0), proven: true }, { kind: 'target', recall: 0.5 }).probing).toBe(1)
+function cloudSource(metric: Metric, vectors = cloud(rows, seededRandom(8))): ScriptedSource {
+  const source = new ScriptedSource(dimension, metric)
+  const ids = Array.from({ length: rows }, (_, i) => BigInt(i))
+  source.columns = [{ name: 'island', type: { kind: 'int' } }]
+  source.files.set('cloud', { key: '1', vectors, ids, cells: [ids.map((id) => id % 2n)] })
+  return source
+}
+
+/** Two clouds, by the column `island`, and some rows so far out that hardly any query is farther from its neighbours. */
+function islands(): ScriptedSource {
+  const vectors = cloud(rows, seededRandom(8))
+  for (let row = 0; row < rows; row++)
+    for (let i = row * dimension; i < (row + 1) * dimension; i++)
+      if (row % 20 === 0) vectors[i]! *= 6
+      else if (row % 2 === 1) vectors[i]! += 1.5
+  return cloudSource('l2', vectors)
+}
+
+/** Of the same cloud, but rows of it: 200 that are `scale` times as far out. */
+function queriesOf(scale = 1): Float32Array[] {
+  const vectors = cloud(200, seededRandom(9)).map((value) => value * scale)
+  return Array.from({ length: 200 }, (_, i) => vectors.subarray(i * dimension, (i + 1) * dimension))
+}
+
+const ask = (pinned: PinnedVersion, vector: Float32Array, contract: RecallContract, filter: Predicate | null = null) =>
+  pinned.search({ vector, k, contract, filter, distanceMax: Number.POSITIVE_INFINITY }, { signal: never })
+
+/** Mean share of the true neighbours that answers have, and the least that they expect. */
+async function recallOf(pinned: PinnedVersion, queries: readonly Float32Array[], recall: number, filter?: Predicate) {
+  let found = 0
+  let expected = 1
+  for (const query of queries) {
+    const truth = await ask(pinned, query, { kind: 'exact' }, filter)
+    const answer = await ask(pinned, query, { kind: 'target', recall }, filter)
+    const last = truth.hits.at(-1)!.distance
+    found += answer.hits.filter(({ distance }) => distance <= last).length / truth.hits.length
+    expected = Math.min(expected, answer.recallExpected ?? 1)
+  }
+  return { found: found / queries.length, expected }
+}
+
+/** A collection whose index is as good as it gets, pinned. */
+async function settle(source: ScriptedSource, directory?: string) {
+  const { cache } = await openCache({ clusteredRowsMin: 2000, ...(directory !== undefined && { directory }) })
+  const collection = source.collection()
+  const pin = () => cache.pin(collection, fresh, { signal: never })
+  const first = await pin()
+  first.release()
+  await cache.settled()
+  const { tuning } = cache.collectionStatistics(collection.ref).index
+  return { cache, pinned: await pin(), tuning: tuning! }
+}
+
+test.each(['l2', 'cosine'] as const)('law 6: a target is reached, and what is expected (%s)', async (metric) => {
+  const { pinned, tuning } = await settle(cloudSource(metric))
+  expect(tuning).toMatchObject({ rows, segments: 1, queries: Math.ceil(rows / 16) })
+  expect(tuning.targets.map(({ recall }) => recall)).toEqual([0.9, 0.95, 0.99])
+  expect(tuning.targets[0]!.probing).toBeLessThan(1)
+  for (const target of [0.5, 0.8, 0.9]) {
+    const { found, expected } = await recallOf(pinned, queriesOf(), target)
+    expect(found).toBeGreaterThanOrEqual(expected)
+    expect(expected).toBeGreaterThanOrEqual(target)
+    // Otherwise it was no target that was tested.
+    if (target < 0.9) expect(found).toBeLessThan(1)
+  }
+  pinned.release()
+})
+
+test('law 6: a target is reached among rows that pass a filter, however far they are', async () => {
+  const { pinned } = await settle(islands())
+  const filter: Predicate = { op: 'eq', column: 'island', value: 1n }
+  for (const target of [0.5, 0.9])
+    expect((await recallOf(pinned, queriesOf(), target, filter)).found).toBeGreaterThanOrEqual(target)
+  pinned.release()
+})
+
+test('law 6: a query that is farther from its neighbours than any row is asked of all clusters', async () => {
+  const { pinned, tuning } = await settle(cloudSource('l2'))
+  const [query] = queriesOf(3)
+  expect((await ask(pinned, query!, { kind: 'exact' })).hits.at(-1)!.distance).toBeGreaterThan(
+    tuning.recalls.find((measured) => measured.k === k)!.distanceMax,
+  )
+  expect((await recallOf(pinned, queriesOf(3), 0.5)).found).toBeGreaterThan(0.99)
+  pinned.release()
+})
+
+test('dot has first stages to choose from, but no clusters to leave out', async () => {
+  const { pinned, tuning } = await settle(cloudSource('dot'))
+  expect(tuning.costs.map(({ first }) => first).sort()).toEqual(['bits', 'bytes'])
+  expect(tuning.recalls).toEqual([])
+  expect((await recallOf(pinned, queriesOf(), 0.9)).found).toBeGreaterThanOrEqual(0.9)
+  pinned.release()
+})
+
+test('a restart keeps what was measured; a collection grown to twice its rows is measured again', async () => {
+  const directory = await scratchDirectory()
+  const source = cloudSource('l2')
+  const before = await settle(source, directory)
+  before.pinned.release()
+  await before.cache.close()
+  const after = await settle(source, directory)
+  expect(after.tuning).toEqual(before.tuning)
+  after.pinned.release()
+  const more = cloud(rows + 1, seededRandom(10))
+  const ids = Array.from({ length: rows + 1 }, (_, i) => BigInt(rows + i))
+  source.files.set('more', { key: '1', vectors: more, ids, cells: [ids.map(() => 0n)] })
+  await after.cache.refresh(source.collection(), { signal: never })
+  await after.cache.settled()
+  const { tuning } = after.cache.collectionStatistics(source.collection().ref).index
+  expect(tuning).toMatchObject({ rows: 2 * rows + 1, segments: 2 })
+})
+
+const points = [
+  { probing: 0.2, recall: 0.5 },
+  { probing: 0.4, recall: 0.9 },
+  { probing: 0.8, recall: 0.95 },
+]
+const measured: Tuning = {
+  atMs: 0,
+  rows: 10_000,
+  segments: 1,
+  queries: 100,
+  costs: [
+    { first: 'prefix', us: 10 },
+    { first: 'bits', us: 20 },
+    { first: 'bytes', us: 30 },
+  ],
+  recalls: [
+    { k: 1, distanceMax: 3, points: points.map(({ probing, recall }) => ({ probing: probing * 1.25, recall })) },
+    { k: 10, distanceMax: 5, points },
+  ],
+}
+
+test('the cheapest way that the contract allows is taken', () => {
+  const bitsAreCheapest = { ...measured, costs: [{ first: 'bits', us: 5 } as const, ...measured.costs] }
+  expect(tunedScan(measured, { kind: 'certified', missProbability: 0.1 }, 10, true).choice).toEqual({
+    first: 'prefix',
+    probing: 1,
+  })
+  expect(tunedScan(bitsAreCheapest, { kind: 'certified', missProbability: 0.1 }, 10, true).choice.first).toBe('bits')
+  expect(tunedScan(bitsAreCheapest, { kind: 'exact' }, 10, true).choice.first).toBe('prefix')
+})
+
+test('a target takes the least share that finds enough for as many neighbours', () => {
+  const target = (recall: number, k = 10, tuning = measured, mayProbe = true) =>
+    tunedScan(tuning, { kind: 'target', recall }, k, mayProbe)
+  expect(target(0.9)).toMatchObject({ choice: { first: 'prefix' }, recall: 0.9, distanceMax: 5 })
+  expect(target(0.9).choice.probing).toBeCloseTo(0.4)
+  expect(target(0.7).choice.probing, 'between two that were measured').toBeCloseTo(0.3)
+  expect(target(0.1).choice.probing, 'none smaller was measured').toBeCloseTo(0.2)
+  expect(target(0.9, 5), 'fewer neighbours than were measured').toMatchObject({ distanceMax: 3 })
+  expect(target(0.9, 5).choice.probing).toBeCloseTo(0.5)
+  expect(target(0.96), 'nothing found so much').toMatchObject({ choice: { probing: 1 }, recall: 1 })
+  expect(target(0.9, 10, measured, false).choice.probing).toBe(1)
+  expect(target(0.9, 10, { ...measured, recalls: [] }).choice.probing).toBe(1)
+  const bits = { ...measured, costs: [{ first: 'bits', us: 5 } as const, ...measured.costs] }
+  expect(target(0.8, 10, bits).choice.probing, 'half of the misses are left to 1-bit codes').toBeCloseTo(0.4)
 })

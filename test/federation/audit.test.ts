@@ -39,6 +39,7 @@ const query: ShardQuery = {
 const answerOf = (contract: RecallContract): ShardAnswer => ({
   hits: [],
   contract,
+  recallExpected: null,
   rowsScanned: 0,
   bytesScanned: 0,
   searchMs: 0,

@@ -78,12 +78,19 @@ test('law 9: fusion goes by rank, whatever the distances', () => {
 })
 
 test('law 6: a merge claims no more than its weakest shard', () => {
-  const proven = certificateOf({ kind: 'exact' })
-  const certified = (p: number) => certificateOf({ kind: 'certified', missProbability: p })
-  const target = certificateOf({ kind: 'target', recall: 0.9 })
+  const proven = certificateOf({ contract: { kind: 'exact' }, recallExpected: null })
+  const certified = (missProbability: number) =>
+    certificateOf({ contract: { kind: 'certified', missProbability }, recallExpected: null })
+  const target = (recall: number, recallExpected: number | null) =>
+    certificateOf({ contract: { kind: 'target', recall }, recallExpected })
   expect(weakest([])).toEqual({ kind: 'proven' })
   expect(weakest([proven, proven])).toEqual({ kind: 'proven' })
   expect(weakest([proven, certified(1e-6), certified(1e-3)])).toEqual({ kind: 'certified', missProbability: 1e-3 })
-  expect(weakest([target, certified(0.5), proven])).toEqual({ kind: 'target', recallTarget: 0.9 })
-  expect(weakest([certificateOf({ kind: 'target', recall: 0.99 }), target])).toEqual(target)
+  expect(weakest([target(0.9, null), certified(0.5), proven])).toEqual({
+    kind: 'target',
+    recallTarget: 0.9,
+    recallExpected: 0.9,
+  })
+  expect(weakest([target(0.99, null), target(0.9, null)])).toEqual(target(0.9, null))
+  expect(weakest([target(0.9, 0.92), target(0.9, 0.94)])).toEqual(target(0.9, 0.92))
 })

@@ -55,6 +55,8 @@ export interface ScriptedCollection {
   checking?: AnswerCheck['run']
   /** Awaited before a refresh ends. */
   refreshing?: () => Promise<void>
+  /** What was measured of its scans; default: nothing. */
+  tuning?: CollectionStatistics['index']['tuning']
   /** What the shard claims; default: exact. */
   achieves?: RecallContract
 }
@@ -150,7 +152,15 @@ export class ScriptedCache implements VectorCache {
           .sort((a, b) => compareHits({ ...ref, ...a }, { ...ref, ...b }))
           .slice(0, query.k)
         const contract = scripted.achieves ?? { kind: 'exact' }
-        return { hits, contract, rowsScanned: rows.length, bytesScanned: 0, searchMs: 1, waitMs: 2 }
+        return {
+          hits,
+          contract,
+          recallExpected: null,
+          rowsScanned: rows.length,
+          bytesScanned: 0,
+          searchMs: 1,
+          waitMs: 2,
+        }
       },
       check: () => ({ run: scripted.checking ?? unchecked }),
       find: async (id) =>
@@ -211,7 +221,12 @@ export class ScriptedCache implements VectorCache {
       vectorColumn: null,
       rows: cold ? null : scripted.rows.length,
       parts: null,
-      index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, lastError: null },
+      index: {
+        kind: 'flat',
+        segments: { clustered: 0, flat: 0, plain: 0 },
+        tuning: scripted.tuning ?? null,
+        lastError: null,
+      },
       segmentsResident: 0,
       memoryBytes: 0,
       diskBytes: 0,

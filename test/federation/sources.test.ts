@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { GatewayError } from '../../src/core/errors.js'
 import { backendId } from '../../src/core/generation.js'
 import type { Gateway, GatewayEvent } from '../../src/federation/gateway.js'
+import type { Query } from '../../src/federation/query.js'
 import { clock, idle, parseName, query, scriptedGateway, settled, sourceConfig } from './scripted-cache.js'
 
 const options = { signal: idle }
@@ -138,6 +139,32 @@ test('explain names route, state and stages, and primes nothing', async () => {
   expect(plan.shards[0]!.stages.join('; ')).toContain('pull')
   expect(plan.shards[1]!.stages.join('; ')).not.toContain('pull')
   expect(cache.pins).toBe(0)
+})
+
+test('explain says how contracts are answered with the least work, as was measured', async () => {
+  const tuning = {
+    atMs: 0,
+    rows: 10_000,
+    segments: 1,
+    queries: 300,
+    costs: [
+      { first: 'prefix', us: 20 },
+      { first: 'bytes', us: 50 },
+    ],
+    recalls: [{ k: 10, distanceMax: 1, points: [{ probing: 0.25, recall: 0.9 }] }],
+    targets: [],
+  } as const
+  const { gateway } = await scriptedGateway([{ ...x, state: 'ready', tuning }])
+  const searchStage = async (recall: Query['recall']) =>
+    (await gateway.explain(query({ recall, k: 10 }), options)).shards[0]!.stages.find((stage) =>
+      stage.includes('search'),
+    )
+  expect(await searchStage({ kind: 'certified', missProbability: 1e-6 })).toBe(
+    'search: certified, miss probability at most 0.000001 (prefixes first, proven; measured on 300 held-out rows)',
+  )
+  expect(await searchStage({ kind: 'target', recall: 0.9 })).toBe(
+    'search: target recall 0.9 (prefixes first, clusters within 0.25 of the threshold, expected recall 0.9; measured on 300 held-out rows)',
+  )
 })
 
 test('a closed gateway refuses and has closed its sources', async () => {

@@ -142,7 +142,7 @@ export const sampleCollection: CollectionSummary = {
     vectorColumn: 'embedding',
     rows: 2,
     parts: 1,
-    index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, lastError: null },
+    index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
     segmentsResident: 1,
     memoryBytes: 5,
     diskBytes: 6,

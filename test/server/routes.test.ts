@@ -33,7 +33,7 @@ test('collections', async () => {
         parts: 1,
         bytes: 5,
         disk_bytes: 6,
-        index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, last_error: null },
+        index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, last_error: null },
         id_column: 'id',
         vector_column: 'embedding',
         columns: [{ name: 'size', type: 'int' }],
@@ -51,13 +51,25 @@ test('a collection says how it is indexed', async () => {
   const segments = { clustered: 3, flat: 1, plain: 2 }
   const trained = { centroids: 64, trainedAtMs: 1_700_000_000_000, trainedRows: 5000, meanRadius: 1.5 }
   const lastError = { code: 'LG_OVER_BUDGET', message: 'no room', atMs: 1_700_000_000_000 }
+  const tuning = {
+    atMs: 1_700_000_000_000,
+    rows: 5000,
+    segments: 6,
+    queries: 300,
+    costs: [
+      { first: 'prefix', us: 12.5 },
+      { first: 'bytes', us: 20 },
+    ],
+    recalls: [],
+    targets: [{ recall: 0.95, probing: 0.4 }],
+  } as const
   const indexed = async (index: CollectionSummary['statistics']['index']) => {
     const statistics = { ...sampleCollection.statistics, index }
     const gateway = fakeGateway({ collections: async () => [{ ...sampleCollection, statistics }] })
     return (await testServer(gateway).inject('/v1/collections')).json().collections[0].index
   }
   const at = '2023-11-14T22:13:20.000Z'
-  expect(await indexed({ kind: 'clustered', ...trained, retraining: false, segments, lastError })).toEqual({
+  expect(await indexed({ kind: 'clustered', ...trained, retraining: false, segments, tuning, lastError })).toEqual({
     kind: 'clustered',
     centroids: 64,
     trained_at: at,
@@ -65,12 +77,16 @@ test('a collection says how it is indexed', async () => {
     mean_radius: 1.5,
     retraining: false,
     segments,
+    tuning: { tuned_at: at, rows: 5000, queries: 300, first_stages: tuning.costs, targets: tuning.targets },
     last_error: { code: 'LG_OVER_BUDGET', message: 'no room', at },
   })
-  expect(await indexed({ kind: 'training', startedAtMs: 1_700_000_000_000, segments, lastError: null })).toEqual({
+  expect(
+    await indexed({ kind: 'training', startedAtMs: 1_700_000_000_000, segments, tuning: null, lastError: null }),
+  ).toEqual({
     kind: 'training',
     started_at: at,
     segments,
+    tuning: null,
     last_error: null,
   })
 })

@@ -1,0 +1,149 @@
+/** Searches a collection for neighbours of its own rows, in every way there is. */
+import { setImmediate } from 'node:timers/promises'
+import type { RecallContract } from '../core/contract.js'
+import type { FirstStage, ScanChoice } from './executor.js'
+import type { MeasuredRecall, Tuning } from './tuning.js'
+import type { RowLocation, ShardAnswer, ShardQuery } from './vector-cache.js'
+
+/** Numbers of neighbours that recall is measured for. */
+const neighbours = [1, 10, 100] as const
+/** More neighbours than this cost more to look for, and say more: a few queries, one in so many, are enough. */
+const trialsEveryMax = 10
+const manyEach = 4
+/** What first stages are timed with. */
+const timed = { k: 10, missProbability: 1e-6, queries: 64 }
+/** Shares of the threshold's distance that are tried. */
+const probings = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9] as const
+/** No more queries begin after this long, unless there were too few to say anything. */
+const tuningMsMax = 3000
+const queriesMin = 96
+/** More add little. */
+export const queriesMax = 512
+
+/** A row that stands for a query: it is not among its own neighbours. */
+export interface HeldOut {
+  readonly vector: Float32Array
+  readonly row: RowLocation
+}
+
+/**
+ * Searches for the neighbours of held-out rows in every way there is.
+ * @param firsts what scans may read first, what proves and is likely to be cheap before 8-bit codes
+ * @param clustered whether clusters can be left out
+ * @param search answers as the collection would, but in the way named
+ */
+export async function tuneScans(
+  heldOut: Iterable<HeldOut>,
+  {
+    firsts,
+    clustered,
+    rows,
+    search,
+  }: {
+    readonly firsts: readonly FirstStage[]
+    readonly clustered: boolean
+    readonly rows: number
+    readonly search: (query: ShardQuery, choice: ScanChoice) => Promise<ShardAnswer>
+  },
+): Promise<Pick<Tuning, 'queries' | 'costs' | 'recalls'>> {
+  const times = firsts.map((): number[] => [])
+  const proven = firsts.find((first) => first !== 'bits')!
+  const ks = clustered ? neighbours.filter((k) => k * 10 <= rows) : []
+  const trials = ks.map((k) => ({ k, each: k > trialsEveryMax ? manyEach : 1, tried: [] as Trial[] }))
+  const until = performance.now() + tuningMsMax
+  let queries = 0
+  for (const { vector, row } of heldOut) {
+    if (queries >= queriesMin && performance.now() > until) break
+    const ask = async (k: number, contract: RecallContract, choice: ScanChoice) => {
+      await setImmediate() // queries go first
+      const query = { vector, k: k + 1, contract, filter: null, distanceMax: Number.POSITIVE_INFINITY }
+      const answer = await search(query, choice)
+      const others = answer.hits.filter(
+        ({ location }) => location.segment !== row.segment || location.position !== row.position,
+      )
+      return {
+        distances: others.slice(0, k).map(({ distance }) => distance),
+        us: 1000 * (answer.searchMs - answer.waitMs),
+      }
+    }
+    for (let i = 0; i < firsts.length && queries < timed.queries; i++) {
+      // Whoever comes first finds the caches cold.
+      const at = (i + queries) % firsts.length
+      const first = firsts[at]!
+      const { k, missProbability } = timed
+      const contract: RecallContract = first === 'bits' ? { kind: 'certified', missProbability } : { kind: 'exact' }
+      times[at]!.push((await ask(k, contract, { first, probing: 1 })).us)
+    }
+    if (ks.length > 0) {
+      const { distances: truth } = await ask(ks.at(-1)!, { kind: 'exact' }, { first: proven, probing: 1 })
+      for (const { k, each, tried } of trials) {
+        const last = truth[k - 1]!
+        const found: number[] = []
+        while (queries % each === 0 && found.length < probings.length) {
+          const probing = probings[found.length]!
+          // Wider windows lose nothing that narrower ones found.
+          const { distances } =
+            found.at(-1) === 1
+              ? { distances: truth.slice(0, k) }
+              : await ask(k, { kind: 'target', recall: 0.5 }, { first: proven, probing })
+          found.push(distances.filter((distance) => distance <= last).length / k)
+        }
+        tried.push({ last, found })
+      }
+    }
+    queries++
+  }
+  return {
+    queries,
+    costs: firsts.map((first, i) => ({ first, us: median(times[i]!) })).sort((a, b) => a.us - b.us),
+    recalls: trials.map(({ k, tried }) => ({
+      k,
+      distanceMax: Math.max(...tried.map(({ last }) => last)),
+      points: measuredPoints(
+        tried.filter(({ found }) => found.length > 0),
+        k,
+      ),
+    })),
+  }
+}
+
+/** One held-out row: the distance of its k-th neighbour, and what share of the k each of `probings` found. */
+interface Trial {
+  readonly last: number
+  readonly found: readonly number[]
+}
+
+/**
+ * Real queries may be farther from the rows than rows are from each other, and miss more; rows with far neighbours are like
+ * them. So what counts is the recall of the worst third of distances, whatever the mixture that will be asked.
+ */
+function measuredPoints(tried: readonly Trial[], k: number): MeasuredRecall['points'] {
+  const byDistance = tried.toSorted((a, b) => a.last - b.last)
+  const thirds = [0, 1, 2].map((third) =>
+    byDistance.slice(Math.floor((third * tried.length) / 3), Math.floor(((third + 1) * tried.length) / 3)),
+  )
+  return probings.map((probing, i) => ({
+    probing,
+    recall: Math.min(
+      ...thirds.map((trials) =>
+        surelyFound(
+          trials.map(({ found }) => found[i]!),
+          k,
+        ),
+      ),
+    ),
+  }))
+}
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
+
+/**
+ * Mean of the queries' recalls, less two standard errors of it: neighbours of one query are found, or missed, together. Without
+ * any miss it is the upper limit of a rate that was seen 0 times (the rule of three).
+ */
+function surelyFound(recalls: readonly number[], k: number): number {
+  const count = recalls.length
+  const mean = recalls.reduce((sum, recall) => sum + recall, 0) / count
+  const square = recalls.reduce((sum, recall) => sum + (recall - mean) ** 2, 0) / Math.max(1, count - 1)
+  return mean - Math.max(2 * Math.sqrt(square / count), 3 / (count * k))
+}

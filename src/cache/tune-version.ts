@@ -1,0 +1,60 @@
+import type { PlacedCodebook } from './codebook-shelf.js'
+import type { FirstStage } from './executor.js'
+import { bitsWork } from './scan-plan.js'
+import { isDeleted, type SearchTarget, searchSegments } from './search.js'
+import { Pins } from './segment.js'
+import { type HeldOut, queriesMax, tuneScans } from './tune-scans.js'
+import type { Tuning } from './tuning.js'
+import type { Version } from './versions.js'
+
+/** Rows for every one that stands for a query: of small collections a part is enough. */
+const rowsEach = 16
+
+/** Measures how the version's segments of a codebook are best searched. They are resident, and stay so meanwhile. */
+export async function tuneVersion(
+  version: Version,
+  placed: PlacedCodebook,
+  {
+    budget,
+    executor,
+    clock,
+  }: Pick<SearchTarget, 'budget' | 'executor'> & { readonly clock: { readonly now: () => number } },
+  signal: AbortSignal,
+): Promise<Tuning> {
+  const segments = version.segments.filter(({ codebook }) => codebook === placed)
+  const rows = segments.reduce((sum, { segment }) => sum + segment.rows, 0)
+  const { metric, dimension, centroids, basis } = placed.codebook
+  const firsts: FirstStage[] = ['bytes']
+  if (basis !== null && metric !== 'dot') firsts.unshift('prefix')
+  if (bitsWork(dimension)) firsts.push('bits')
+  const pins = new Pins()
+  for (const { segment } of segments) pins.add(segment)
+  try {
+    const target = { segments, columns: version.columns, executor, budget }
+    const measured = await tuneScans(heldOutRows(segments, rows), {
+      firsts,
+      clustered: centroids !== null && metric !== 'dot',
+      rows,
+      search: (query, choice) => searchSegments({ ...target, choice }, query, { signal }),
+    })
+    const all = version.segments.reduce((sum, { segment }) => sum + segment.rows, 0)
+    return { atMs: clock.now(), rows: all, segments: version.segments.length, ...measured }
+  } finally {
+    pins.release()
+  }
+}
+
+/** Live rows, evenly spread. */
+function* heldOutRows(segments: Version['segments'], rows: number): Generator<HeldOut> {
+  const count = Math.min(queriesMax, Math.ceil(rows / rowsEach))
+  let segment = 0
+  let start = 0
+  for (let i = 0; i < count; i++) {
+    const row = Math.floor((i * rows) / count)
+    while (row >= start + segments[segment]!.segment.rows) start += segments[segment++]!.segment.rows
+    const masked = segments[segment]!
+    const { ordinals, block } = masked.segment.resident!
+    const position = row - start
+    if (!isDeleted(masked, ordinals, position)) yield { vector: block.vector(position), row: { segment, position } }
+  }
+}
