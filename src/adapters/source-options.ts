@@ -5,7 +5,7 @@ import { type Metric, metrics } from '../core/metric.js'
 type Options = Readonly<Record<string, unknown>>
 
 /** Options that the gateway reads itself, for every kind; they do not get here, and are named for who mistyped one. */
-const gatewayOptions = ['refresh_ms', 'prime', 'pii_policy']
+const gatewayOptions = ['refresh_ms', 'prime', 'pii_policy', 'index']
 
 /** @param known  options of this kind */
 export function refuseUnknown(source: string, options: Options, known: readonly string[]): void {

@@ -27,6 +27,12 @@ export interface Allocation {
   free(): void
 }
 
+/** Bytes of the budget that are not in an arena. Release exactly once, when they are given back to the system. */
+export interface Reservation {
+  readonly bytes: number
+  release(): void
+}
+
 interface Gap {
   offset: number
   bytes: number
@@ -40,7 +46,7 @@ interface Arena {
 }
 
 export interface ArenaPoolOptions {
-  /** Committed bytes of all arenas never exceed this. */
+  /** Committed bytes of all arenas, and reserved ones, never exceed this. */
   readonly bytesMax: number
   /** Threads that may scan at once: the calling one (slot 0) and every worker. Each has a scratch area in every arena. */
   readonly scratchSlots: number
@@ -68,7 +74,7 @@ export class ArenaPool {
     this.#reservedBytes = arenaScratchAt + options.scratchSlots * scratchBytes
   }
 
-  /** Bytes of all arenas: what the budget counts. */
+  /** Bytes of all arenas, and what is reserved beside them: what the budget counts. */
   get bytesCommitted(): number {
     return this.#bytesCommitted
   }
@@ -107,6 +113,24 @@ export class ArenaPool {
     if (arena !== undefined) return null
     const added = this.#addArena(wanted)
     return added === null ? null : this.#take(added, added.gaps.length - 1, bytes, wanted)
+  }
+
+  /** Counts `bytes` that something keeps outside arenas against the budget; null when it has no room for them. */
+  reserve(bytes: number): Reservation | null {
+    assert(Number.isSafeInteger(bytes) && bytes >= 0, `reserve: expected a byte count, got ${bytes}`)
+    if (this.#bytesCommitted + bytes > this.bytesMax) return null
+    this.#bytesCommitted += bytes
+    this.#bytesUsed += bytes
+    let released = false
+    return {
+      bytes,
+      release: () => {
+        assert(!released, 'a reservation was released twice')
+        released = true
+        this.#bytesCommitted -= bytes
+        this.#bytesUsed -= bytes
+      },
+    }
   }
 
   /** Extends the last gap (or adds one) to at least `wanted` bytes. */

@@ -1,5 +1,5 @@
 import { GatewayError } from '../core/errors.js'
-import type { Allocation, ArenaPool } from './arena.js'
+import type { Allocation, ArenaPool, Reservation } from './arena.js'
 
 /** What can be given up to make room. */
 export interface Evictable {
@@ -43,11 +43,21 @@ export class MemoryBudget {
   takeFree(bytes: number): Allocation {
     const allocation = this.pool.allocate(bytes)
     if (allocation !== null) return allocation
-    throw new GatewayError(
-      'LG_OVER_BUDGET',
-      `cache.memory: ${bytes} more bytes in one piece are not free of the budget of ${this.pool.bytesMax} bytes`,
-      { field: 'cache.memory' },
-    )
+    throw this.#notFree(`${bytes} more bytes in one piece`)
+  }
+
+  /** The same for bytes outside arenas, which need not be in one piece. */
+  reserveFree(bytes: number): Reservation {
+    const reservation = this.pool.reserve(bytes)
+    if (reservation !== null) return reservation
+    throw this.#notFree(`${bytes} more bytes outside arenas`)
+  }
+
+  #notFree(what: string): GatewayError {
+    const { bytesMax } = this.pool
+    return new GatewayError('LG_OVER_BUDGET', `cache.memory: ${what} are not free of the budget of ${bytesMax} bytes`, {
+      field: 'cache.memory',
+    })
   }
 
   /**

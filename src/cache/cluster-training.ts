@@ -1,6 +1,7 @@
 /** Trains a collection's codebook on rows of its segments in memory. */
 import { setImmediate } from 'node:timers/promises'
 import { seededRandom } from '../core/clock.js'
+import { lastAtMost } from './ascending.js'
 import { basisRoomBytes, trainBasis } from './basis.js'
 import type { MemoryBudget } from './budget.js'
 import { centroidCount, centroidRoomBytes, centroidSampleRows, trainCentroids } from './centroids.js'
@@ -91,14 +92,3 @@ async function copySample(
 }
 
 const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b))
-
-function lastAtMost(ascending: readonly number[], value: number): number {
-  let low = 0
-  let high = ascending.length - 1
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1
-    if (ascending[middle]! <= value) low = middle
-    else high = middle - 1
-  }
-  return low
-}

@@ -14,6 +14,7 @@ import { attend } from './attend.js'
 import { isOverBudget, type MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { KernelExecutor } from './executor.js'
+import { GraphKeeper } from './hnsw/graph-keeper.js'
 import { IndexUpkeep } from './index-upkeep.js'
 import { Parts } from './parts.js'
 import { pinVersion } from './pinned-version.js'
@@ -66,6 +67,7 @@ export class Collection {
   #loaded: Promise<void> | null = null
   #parts: Parts
   #upkeep: IndexUpkeep
+  #graph: GraphKeeper | null
   /** Settles when nothing is left in memory of work on an index that was let go. */
   #abandoned: Promise<unknown> = Promise.resolve()
   #current: Version | null = null
@@ -93,6 +95,7 @@ export class Collection {
     this.#options = options
     this.#parts = this.#createParts()
     this.#upkeep = this.#createUpkeep(this.#parts)
+    this.#graph = this.#createGraph(this.#upkeep)
     this.#watch = new SourceWatch(() => this.#ask(), options.clock)
   }
 
@@ -101,7 +104,9 @@ export class Collection {
     const atOnce = this.#atOnce(source, wanted)
     if (atOnce !== null) {
       this.#counts.hits++
-      return this.#pinned(atOnce)
+      const pinned = this.#pinned(atOnce)
+      this.#improve()
+      return pinned
     }
     await this.#attach(source, signal)
     const ready = this.#current !== null && isResident(this.#current) ? this.#current : null
@@ -121,7 +126,7 @@ export class Collection {
     if (hit) this.#counts.hits++
     else this.#counts.misses++
     const pinned = this.#pinned(version)
-    this.#upkeep.consider()
+    this.#improve()
     return pinned
   }
 
@@ -192,6 +197,7 @@ export class Collection {
   async indexed(): Promise<void> {
     await this.#abandoned
     await this.#upkeep.done()
+    await this.#graph?.done()
   }
 
   #leave(): void {
@@ -202,7 +208,7 @@ export class Collection {
     this.#parts.retire(
       new GatewayError('LG_GENERATION_EXPIRED', `${this.#name}: invalidated while it was being pulled`),
     )
-    this.#abandoned = Promise.all([this.#abandoned, this.#upkeep.done()])
+    this.#abandoned = Promise.all([this.#abandoned, this.#upkeep.done(), this.#graph?.close()])
   }
 
   /** Lets go of everything that was read; jobs under way end, and begin anew if they build. */
@@ -211,6 +217,7 @@ export class Collection {
     this.#leave()
     this.#parts = this.#createParts()
     this.#upkeep = this.#createUpkeep(this.#parts)
+    this.#graph = this.#createGraph(this.#upkeep)
   }
 
   primingRetryMs(): number | null {
@@ -245,9 +252,11 @@ export class Collection {
       skipped.badVector += part.skipped.badVector
     }
     const residents = [...this.#parts.residents]
+    const graph = this.#graph?.statistics() ?? null
     return {
       state: this.#state(),
       index: this.#upkeep.statistics(),
+      graph,
       generation: version?.generation ?? null,
       witness: version?.witness ?? null,
       checkedAtMs: this.#watch.observed?.atMs ?? null,
@@ -258,7 +267,7 @@ export class Collection {
       rows: version?.rows ?? null,
       parts: version?.parts.length ?? null,
       segmentsResident: residents.length,
-      memoryBytes: residents.reduce((sum, segment) => sum + segment.bytes, 0),
+      memoryBytes: residents.reduce((sum, segment) => sum + segment.bytes, 0) + (graph?.bytes ?? 0),
       diskBytes: this.#options.files.bytes,
       skipped,
       ...this.#counts,
@@ -305,7 +314,7 @@ export class Collection {
       executor,
       clock,
       lifetime,
-      clusteredRowsMin,
+      clusteredRowsMin: this.#source.index === 'flat' ? Number.POSITIVE_INFINITY : clusteredRowsMin,
       current: () => this.#current,
       queue: (run) => this.#queue(run),
       replace: (successors) => this.#replace(successors),
@@ -313,6 +322,30 @@ export class Collection {
       onTrained: (centroids, rows) => emit({ kind: 'trained', ref, centroids, rows }),
       onFailed: ({ code, message }) => emit({ kind: 'index-failed', ref, code, message }),
     })
+  }
+
+  #createGraph(upkeep: IndexUpkeep): GraphKeeper | null {
+    const { files, budget, executor, clock, lifetime, ref, emit, clusteredRowsMin } = this.#options
+    if (this.#source.index !== 'hnsw') return null
+    return new GraphKeeper({
+      metric: this.#source.info.metric,
+      budget,
+      clock,
+      lifetime,
+      rowsMin: clusteredRowsMin,
+      file: files.graph,
+      current: () => this.#current,
+      searchTarget: ({ segments, columns }) => ({ segments, columns, executor, budget, choice: null }),
+      idle: () => upkeep.done(),
+      onBuilt: (rows) => emit({ kind: 'graph-built', ref, rows }),
+      onFailed: ({ code, message }) => emit({ kind: 'index-failed', ref, code, message }),
+    })
+  }
+
+  /** Lets the background look for work, now that the current version changed or was used. */
+  #improve(): void {
+    this.#upkeep.consider()
+    this.#graph?.consider()
   }
 
   /** Gives every version the successors of its segments; who has pinned one keeps what it was. */
@@ -335,15 +368,17 @@ export class Collection {
   /** Takes the source as the caller has it; what was read under another configuration of it is let go. */
   async #attach(source: CachedCollection, signal: AbortSignal): Promise<void> {
     await waitFor(this.#load(), signal)
-    const { info, adapter } = this.#source
+    const { info, adapter, index } = this.#source
     this.#source = source
-    if (source.info.metric === info.metric && source.adapter.configuration === adapter.configuration) return
+    const same = source.info.metric === info.metric && source.adapter.configuration === adapter.configuration
+    if (same && source.index === index) return
     this.#forget()
   }
 
   /** Recalls, once, what an earlier process left in the directory. */
   #load(): Promise<void> {
     this.#loaded ??= (async () => {
+      if (this.#graph === null) await this.#options.files.graph?.discard(null)
       const record = await this.#options.files.loadRecord()
       if (record === null || record.metric !== this.#source.info.metric) return
       const recalled = await fromRecord(
@@ -663,7 +698,7 @@ export class Collection {
     const wanted = new Set(this.#versions.flatMap(({ parts }) => parts.map(({ part }) => part)))
     this.#parts.retain(wanted)
     this.#options.inBackground(() => this.#store())
-    this.#upkeep.consider()
+    this.#improve()
     return version
   }
 
@@ -695,10 +730,11 @@ export class Collection {
 
   #pinned(version: Version): PinnedVersion {
     const { ref, executor, budget } = this.#options
+    const graph = this.#graph
     const seen = this.#watch.sightings.lastSeenMs(version.generation)
     const checkedAtMs =
       version.generation === this.#watch.observed?.generation ? this.#watch.observed.atMs : (seen ?? 0)
-    return pinVersion(version, { ref, info: this.#source.info, checkedAtMs, executor, budget })
+    return pinVersion(version, { ref, info: this.#source.info, checkedAtMs, executor, budget, graph })
   }
 }
 

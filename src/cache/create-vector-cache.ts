@@ -147,6 +147,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
 const neverAsked = (diskBytes: number): CollectionStatistics => ({
   state: 'cold',
   index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
+  graph: null,
   generation: null,
   witness: null,
   checkedAtMs: null,

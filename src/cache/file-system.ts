@@ -13,6 +13,10 @@ const temporary = '.tmp-'
 
 export const isTemporary = (name: string): boolean => name.includes(temporary)
 
+/** Where to write what is to become `path`. */
+export const temporaryName = (path: string): string =>
+  `${path}${temporary}${process.pid}-${Math.trunc(performance.now() * 1000)}`
+
 /**
  * Writes a file whole or not at all: temporary name, fsync, rename, fsync of the directory.
  * `pieces` are borrowed until the promise settles; they may lie in shared memory.
@@ -23,7 +27,7 @@ export async function writeDurably(
   pieces: readonly Uint8Array[],
   signal: AbortSignal,
 ): Promise<void> {
-  const draft = `${path}${temporary}${process.pid}-${Math.trunc(performance.now() * 1000)}`
+  const draft = temporaryName(path)
   try {
     const file = await fileSystem.open(draft, 'wx')
     try {
@@ -37,6 +41,16 @@ export async function writeDurably(
     } finally {
       await file.close()
     }
+  } catch (error) {
+    await fileSystem.rm(draft, { force: true })
+    throw error
+  }
+  await renameDurably(fileSystem, draft, path)
+}
+
+/** Puts a whole, flushed draft in place. A draft that cannot be moved is removed. */
+export async function renameDurably(fileSystem: FileSystem, draft: string, path: string): Promise<void> {
+  try {
     await fileSystem.rename(draft, path)
   } catch (error) {
     await fileSystem.rm(draft, { force: true })

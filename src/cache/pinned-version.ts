@@ -3,6 +3,7 @@ import { compareUtf8 } from '../core/id.js'
 import { checkAnswer } from './answer-check.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
+import type { GraphKeeper } from './hnsw/graph-keeper.js'
 import { isDeleted, searchSegments } from './search.js'
 import { Pins, type ResidentSegment } from './segment.js'
 import type { CachedCollection, PinnedVersion, RowLocation } from './vector-cache.js'
@@ -14,10 +15,15 @@ interface PinOptions {
   readonly checkedAtMs: number
   readonly executor: KernelExecutor
   readonly budget: MemoryBudget
+  /** Null where no graph was asked for. */
+  readonly graph: GraphKeeper | null
 }
 
 /** Pins a version whose segments are all in memory; synchronous, so that none can leave before. */
-export function pinVersion(version: Version, { ref, info, checkedAtMs, executor, budget }: PinOptions): PinnedVersion {
+export function pinVersion(
+  version: Version,
+  { ref, info, checkedAtMs, executor, budget, graph }: PinOptions,
+): PinnedVersion {
   const pins = new Pins()
   for (const { segment } of version.segments) {
     pins.add(segment)
@@ -44,7 +50,12 @@ export function pinVersion(version: Version, { ref, info, checkedAtMs, executor,
     parts: version.parts.length,
     witness: version.witness,
     checkedAtMs,
-    search: (query, options) => searchSegments({ segments, columns, executor, budget, choice: null }, query, options),
+    async search(query, options) {
+      const target = { segments, columns, executor, budget, choice: null }
+      const { readIdentity } = version
+      const answer = await graph?.search({ ...target, readIdentity, metric: info.metric }, query, options)
+      return answer ?? searchSegments(target, query, options)
+    },
     check: (query, answer) => checkAnswer({ segments, columns, metric: info.metric, executor, budget }, query, answer),
     async find(id, { signal }) {
       signal.throwIfAborted()

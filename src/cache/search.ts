@@ -12,7 +12,7 @@ import { evaluateFilter } from './filter.js'
 import { complement, countRows, trim } from './row-bitmap.js'
 import type { ResidentSegment, Segment } from './segment.js'
 import { everyCluster, type TunedScan, tunedScan } from './tuning.js'
-import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
+import type { RowLocation, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 /** Which rows of a run are deleted; `all` when the version does not have the run. */
 export type RunMask = DeleteMask | 'all' | null
@@ -247,22 +247,24 @@ const jobOf = ({ shelves, tuned }: Group, query: ShardQuery, distanceMax: number
 
 const hitsOf = (group: readonly Shelf[], reply: ScanReply): ShardHit[] =>
   Array.from(reply.distances, (distance, i) => {
-    const { index, masked, resident } = group[reply.blocks[i]!]!
-    const position = reply.rows[i]!
-    return {
-      distance,
-      id: resident.ids.get(position),
-      part: masked.segment.runs[masked.segment.runOf(position)]!.part,
-      row: resident.ordinals[position]!,
-      location: { segment: index, position },
-    }
+    const { index, masked } = group[reply.blocks[i]!]!
+    return hitAt(masked, { segment: index, position: reply.rows[i]! }, distance)
   })
+
+/** @param location in the resident segment `masked` */
+export function hitAt({ segment }: MaskedSegment, location: RowLocation, distance: number): ShardHit {
+  const { ids, ordinals } = segment.resident!
+  const { position } = location
+  const { part } = segment.runs[segment.runOf(position)]!
+  return { distance, id: ids.get(position), part, row: ordinals[position]!, location }
+}
 
 /** The total order within one collection (law 3). */
 export const compareShardHits = (a: ShardHit, b: ShardHit): number =>
   a.distance - b.distance || compareIds(a.id, b.id) || compareUtf8(a.part, b.part) || a.row - b.row
 
-const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
+/** The k nearest of both, in total order. */
+export const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
   [...a, ...b].sort(compareShardHits).slice(0, k)
 
 /** Each row's place in the order of (id, part, ordinal) within its segment, whose rows are in the order of the latter two. */

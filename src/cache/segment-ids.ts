@@ -1,5 +1,6 @@
 import type { RowId } from '../core/id.js'
 import type { IdValues } from '../core/vector-batch.js'
+import { lastAtMost } from './ascending.js'
 
 /** How a segment's ids lie in memory and in its file. `mixed`: integers and strings together, or integers of 64 bits of both kinds. */
 export type IdKind = 'int64' | 'uint64' | 'string' | 'mixed'
@@ -98,6 +99,7 @@ function textIds(kind: 'string' | 'mixed', text: Uint8Array, offsets: Uint32Arra
       }
       // A match may start inside one id and end in the next; only one that fills an id counts.
       for (let at = buffer.indexOf(bytes); at >= 0; at = buffer.indexOf(bytes, at + 1)) {
+        // Among equal offsets (empty ids) the last starts the id that is not empty.
         const row = lastAtMost(offsets, at)
         if (offsets[row] === at && offsets[row + 1] === at + bytes.length) rows.push(row)
       }
@@ -105,18 +107,6 @@ function textIds(kind: 'string' | 'mixed', text: Uint8Array, offsets: Uint32Arra
     },
     sections: () => [text, bytesOf(offsets)],
   }
-}
-
-/** The last index whose value is at most `value`; among equal offsets (empty ids) the last, which starts the non-empty id. */
-function lastAtMost(ascending: Uint32Array, value: number): number {
-  let low = 0
-  let high = ascending.length - 1
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1
-    if (ascending[middle]! <= value) low = middle
-    else high = middle - 1
-  }
-  return low
 }
 
 const tagged = (id: RowId): string => (typeof id === 'bigint' ? `i${id}` : `s${id}`)

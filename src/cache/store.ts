@@ -5,7 +5,7 @@ import { GatewayError } from '../core/errors.js'
 import { type CollectionRef, formatCollection } from '../core/generation.js'
 import { type CollectionRecord, composeRecord, parseRecord } from './collection-record.js'
 import { lockDirectory } from './directory-lock.js'
-import { type FileSystem, isTemporary, writeDurably } from './file-system.js'
+import { type FileSystem, isTemporary, renameDurably, temporaryName, writeDurably } from './file-system.js'
 import { composeSegmentFile, openSegmentFile, type SegmentFileReader, type SegmentHeader } from './segment-file.js'
 
 /** What the cache logs to; pino's loggers fit. */
@@ -16,7 +16,7 @@ export interface CacheLog {
 
 /** The cache directory: everything in it can be had again from the sources (law 10). */
 export interface Store {
-  /** Bytes of all segment files. */
+  /** Bytes of all segment and graph files. */
   readonly bytes: number
   collection(ref: CollectionRef): CollectionFiles
   close(): Promise<void>
@@ -37,9 +37,25 @@ export interface CollectionFiles {
   readSegment<T>(key: string, use: (file: SegmentFileReader) => Promise<T>): Promise<T | 'absent' | 'discarded'>
   /** `sections` are borrowed until the promise settles. A full or read-only disk is logged; the segment stays in memory only. */
   writeSegment(header: SegmentHeader, sections: ReadonlyMap<string, Uint8Array>, signal: AbortSignal): Promise<void>
+  /** Null without a directory. */
+  readonly graph: GraphFile | null
   /** Deletes segment files and codebooks that are not named. */
   retain(keep: { readonly segments: ReadonlySet<string>; readonly codebooks: ReadonlySet<string> }): Promise<void>
   remove(): Promise<void>
+}
+
+/** The file of a collection's graph, which is written and read by path, by the graph's own thread. */
+export interface GraphFile {
+  readonly path: string
+  /** Of the file on disk; null when there is none. */
+  readonly bytes: number | null
+  /**
+   * Puts another in its place. `write` is given a path to write to, and answers the bytes of what it wrote and flushed. A
+   * failure, also of the disk budget, is logged, and the graph stays in memory only.
+   */
+  replace(write: (draft: string) => Promise<number>, signal: AbortSignal): Promise<void>
+  /** Removes the file because of what is wrong with it, which is logged; null: because it is of no use any more. */
+  discard(error: unknown): Promise<void>
 }
 
 interface StoreOptions {
@@ -49,7 +65,7 @@ interface StoreOptions {
   readonly log: CacheLog
 }
 
-/** A file that counts against the disk budget. The store keeps these in order of use, oldest first. */
+/** A segment's or graph's file: counts against the disk budget. The store keeps these in order of use, oldest first. */
 interface SegmentEntry {
   readonly path: string
   readonly collection: string
@@ -57,6 +73,7 @@ interface SegmentEntry {
 }
 
 const suffix = '.segment'
+const graphName = 'hnsw.graph'
 
 /** Locks the directory, removes what an interrupted write left, and lists the segment files. Throws LG_LOCK_HELD. */
 export async function openStore({ directory, bytesMax, fileSystem, log }: StoreOptions): Promise<Store> {
@@ -85,6 +102,12 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     forget(entry)
     await fileSystem.rm(entry.path, { force: true })
   }
+  const makeRoom = async (bytes: number): Promise<void> => {
+    for (const oldest of entries.values()) {
+      if (total + bytes <= bytesMax) break
+      await discard(oldest)
+    }
+  }
 
   try {
     await fileSystem.mkdir(root, { recursive: true })
@@ -111,7 +134,43 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       await fileSystem.rm(path, { force: true, recursive: true }).catch(warnKept)
       return null
     }
+    const graphPath = join(folder, graphName)
+    const graph: GraphFile = {
+      path: graphPath,
+      get bytes() {
+        return entries.get(graphPath)?.bytes ?? null
+      },
+      async replace(write, signal) {
+        const draft = temporaryName(graphPath)
+        try {
+          await fileSystem.mkdir(folder, { recursive: true })
+          const bytes = await write(draft)
+          if (bytes > bytesMax)
+            throw new GatewayError('LG_OVER_BUDGET', `cache.disk: the graph takes ${bytes} of ${bytesMax} bytes`)
+          await makeRoom(bytes)
+          await renameDurably(fileSystem, draft, graphPath)
+          const replaced = entries.get(graphPath)
+          if (replaced !== undefined) forget(replaced)
+          add({ path: graphPath, collection: name, bytes })
+        } catch (error) {
+          await fileSystem.rm(draft, { force: true }).catch(warnKept)
+          if (signal.aborted) return
+          log.warn(
+            { collection: formatCollection(ref), err: error },
+            'graph file could not be written; the graph stays in memory only',
+          )
+        }
+      },
+      async discard(error) {
+        const entry = entries.get(graphPath)
+        if (entry === undefined) return
+        if (error !== null)
+          log.warn({ collection: formatCollection(ref), err: error }, 'graph file is not usable; it is built again')
+        await discard(entry).catch(warnKept)
+      },
+    }
     return {
+      graph,
       get bytes() {
         return totals.get(name) ?? 0
       },
@@ -186,10 +245,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
           return
         }
         try {
-          for (const oldest of entries.values()) {
-            if (total + bytes <= bytesMax) break
-            await discard(oldest)
-          }
+          await makeRoom(bytes)
           await fileSystem.mkdir(folder, { recursive: true })
           await writeDurably(fileSystem, path, pieces, signal)
           add({ path, collection: name, bytes })
@@ -203,7 +259,8 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       },
       async retain(keep) {
         for (const entry of [...entries.values()])
-          if (entry.collection === name && !keep.segments.has(keyOf(entry.path))) await discard(entry)
+          if (entry.collection === name && entry.path !== graphPath && !keep.segments.has(keyOf(entry.path)))
+            await discard(entry)
         for (const file of await listIfPresent(fileSystem, folder))
           if (file.endsWith('.codebook') && !keep.codebooks.has(file.slice(0, -'.codebook'.length)))
             await fileSystem.rm(join(folder, file), { force: true })
@@ -229,6 +286,7 @@ export const noStore: Store = {
   bytes: 0,
   collection: () => ({
     bytes: 0,
+    graph: null,
     loadRecord: async () => null,
     saveRecord: async () => {},
     loadCodebook: async () => null,
@@ -249,7 +307,7 @@ async function scan(fileSystem: FileSystem, root: string): Promise<readonly Segm
     for (const file of await listIfPresent(fileSystem, join(root, collection))) {
       const path = join(root, collection, file)
       if (isTemporary(file)) await fileSystem.rm(path, { force: true })
-      else if (file.endsWith(suffix)) {
+      else if (file.endsWith(suffix) || file === graphName) {
         const stats = await statIfPresent(fileSystem, path)
         if (stats?.isFile()) found.push({ path, collection, bytes: stats.size, writtenMs: stats.mtimeMs })
       }

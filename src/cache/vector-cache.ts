@@ -6,17 +6,27 @@ import type { CollectionRef, Generation } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Metric } from '../core/metric.js'
 import type { Predicate } from '../core/predicate.js'
+import type { Calibration } from './hnsw/calibration.js'
 import type { TuningStatistics } from './tuning.js'
 
 interface CallOptions {
   readonly signal: AbortSignal
 }
 
+/**
+ * How rows are laid out for search. `auto`: in clusters where they pay. `flat`: without. `hnsw`: as `auto`, with a graph
+ * beside it that answers queries for a target recall.
+ */
+export const indexKinds = ['auto', 'flat', 'hnsw'] as const
+export type IndexKind = (typeof indexKinds)[number]
+
 /** A collection the cache may be asked for. */
 export interface CachedCollection {
   readonly ref: CollectionRef
   readonly adapter: BackendAdapter
   readonly info: CollectionInfo
+  /** Default: `auto`. */
+  readonly index?: IndexKind
 }
 
 export interface ShardQuery {
@@ -149,6 +159,25 @@ export type IndexStatistics = {
     }
 )
 
+/** The graph of a collection that asked for one. */
+export interface GraphStatistics {
+  /** `none`: there are too few rows, or it is not in memory (yet). While `building`, rows of another time may answer. */
+  readonly state: 'none' | 'building' | 'ready'
+  /** Rows in the graph that answers. */
+  readonly rows: number
+  /** Rows added of those being added. */
+  readonly building: { readonly rows: number; readonly rowsTotal: number } | null
+  /** Native memory that counts against the budget. */
+  readonly bytes: number
+  readonly builtAtMs: number | null
+  readonly buildMs: number | null
+  readonly calibration: Calibration | null
+  /** Queries for a target recall: answered by it, and left to the scan. */
+  readonly answered: number
+  readonly left: number
+  readonly lastError: ErrorSeen | null
+}
+
 interface ErrorSeen {
   readonly code: string
   readonly message: string
@@ -158,6 +187,8 @@ interface ErrorSeen {
 export interface CollectionStatistics {
   readonly state: CollectionState
   readonly index: IndexStatistics
+  /** Null where no graph was asked for. */
+  readonly graph: GraphStatistics | null
   readonly generation: Generation | null
   readonly witness: string | null
   readonly checkedAtMs: number | null
@@ -168,7 +199,7 @@ export interface CollectionStatistics {
   readonly rows: number | null
   readonly parts: number | null
   readonly segmentsResident: number
-  /** Arena, id and metadata bytes in memory; bytes of segment files on disk. */
+  /** Arena, id, metadata and graph bytes in memory; bytes of segment and graph files on disk. */
   readonly memoryBytes: number
   readonly diskBytes: number
   readonly skipped: { readonly nullVector: number; readonly nullId: number; readonly badVector: number }
@@ -222,6 +253,7 @@ export type CacheEvent =
       readonly code: string
       readonly message: string
     }
+  | { readonly kind: 'graph-built'; readonly ref: CollectionRef; readonly rows: number }
   | { readonly kind: 'trained'; readonly ref: CollectionRef; readonly centroids: number; readonly rows: number }
 
 export interface VectorCache {

@@ -2,6 +2,8 @@
  * Every configuration key: what it means, what it takes, what it is without being set. The parser (config.ts) and
  * docs/configuration.md both follow this table; a test compares them.
  */
+
+import { indexKinds } from '../cache/vector-cache.js'
 import type { Consistency } from '../core/contract.js'
 import { limits } from '../core/limits.js'
 import { metrics } from '../core/metric.js'
@@ -227,6 +229,12 @@ export const sourceSettings: readonly SourceSetting[] = [
     integer(refreshMsMin, limits.refreshMsMax),
     'none',
     'Check for new data in the background, this long after the last check ended, milliseconds; unset: queries check.',
+  ),
+  sourceSetting(
+    'index',
+    oneOf(...indexKinds),
+    '"auto"',
+    'How rows are laid out: "auto" in clusters where they pay, "flat" without, "hnsw" as "auto" with a graph beside it that answers target recalls.',
   ),
   sourceSetting(
     'pii_policy',

@@ -1,5 +1,6 @@
 /** The configured sources and the collections they list. */
 import type { BackendAdapter } from '../adapters/adapter.js'
+import { loadUsearch } from '../cache/hnsw/usearch.js'
 import type { CachedCollection } from '../cache/vector-cache.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, toGatewayError } from '../core/errors.js'
@@ -89,10 +90,15 @@ export function createCatalog(options: {
     try {
       source.adapter ??= await openAdapter(source.config)
       refuseIdlePolicy(source.adapter, source.settings)
+      await requireIndex(source.backend, source.settings)
       const infos = await source.adapter.listCollections({ signal })
       const adapter = source.adapter
+      const { index } = source.settings
       source.collections = new Map(
-        infos.map((info) => [info.name, { ref: { backend: source.backend, collection: info.name }, adapter, info }]),
+        infos.map((info) => [
+          info.name,
+          { ref: { backend: source.backend, collection: info.name }, adapter, info, index },
+        ]),
       )
       source.error = null
       source.failures = 0
@@ -277,6 +283,17 @@ function refuseIdlePolicy(adapter: BackendAdapter, { piiPolicy }: SourceSettings
     `source "${adapter.id}": pii_policy: it is published in table.rulake.json, and there is no directory beside this source for that`,
     { field: 'pii_policy' },
   )
+}
+
+/** An index that needs a package which is not there is refused when the source is added, not when it is queried. */
+async function requireIndex(backend: BackendId, { index }: SourceSettings): Promise<void> {
+  if (index !== 'hnsw') return
+  try {
+    await loadUsearch()
+  } catch (cause) {
+    const { code, message, field } = toGatewayError(cause)
+    throw new GatewayError(code, `source "${backend}": ${message}`, { field: field ?? 'index', cause })
+  }
 }
 
 /** A listing that ran out of time is the source's failure, not the caller's deadline. */

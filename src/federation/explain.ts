@@ -1,6 +1,7 @@
 /** How a query would be answered, told from what is known already: nothing is read, checked or pulled. */
+import { chooseSearch } from '../cache/hnsw/calibration.js'
 import { type Tuning, tunedScan } from '../cache/tuning.js'
-import type { CollectionStatistics, VectorCache } from '../cache/vector-cache.js'
+import type { CollectionStatistics, GraphStatistics, VectorCache } from '../cache/vector-cache.js'
 import type { RecallContract } from '../core/contract.js'
 import type { QueryPlan, ShardPlan } from './gateway.js'
 import { versionKey } from './pins.js'
@@ -57,15 +58,30 @@ function routeReason({ collection }: Shard, query: Query, supportsPushdown: Supp
     : 'the cache answers without the source'
 }
 
-function stages({ wanted }: Shard, query: Query, { state, index }: CollectionStatistics): readonly string[] {
+function stages({ wanted }: Shard, query: Query, { state, index, graph }: CollectionStatistics): readonly string[] {
   const resident = state === 'ready' || state === 'refreshing'
   return [
     wanted.kind === 'current' ? checkStage(wanted.consistency.kind) : `find the version ${versionKey(wanted)}`,
     ...(resident ? [] : ['pull the parts that are not cached and build their segments']),
     ...(query.filter === null ? [] : ['evaluate the filter to a bitmap of rows']),
-    `search${index.kind === 'clustered' ? ` ${index.centroids} clusters` : ''}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query)}`,
+    ...(graph === null ? [] : [graphStage(graph, query)]),
+    `${graphAnswers(graph, query) ? 'else ' : ''}search${index.kind === 'clustered' ? ` ${index.centroids} clusters` : ''}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query)}`,
     `merge the ${query.k} nearest`,
   ]
+}
+
+const graphAnswers = (graph: GraphStatistics | null, { recall, k }: Query): boolean =>
+  recall.kind === 'target' && graph?.calibration != null && chooseSearch(graph.calibration, k, recall.recall) !== null
+
+/** What the graph does; with a filter that passes a part of the rows, it looks at more of them. */
+function graphStage({ state, rows, calibration }: GraphStatistics, { recall, k, filter }: Query): string {
+  if (recall.kind !== 'target') return `leave the graph aside: it cannot prove what ${recall.kind} asks for`
+  if (calibration === null) return `leave the graph aside: it is ${state === 'building' ? 'being built' : 'not there'}`
+  const search = chooseSearch(calibration, k, recall.recall)
+  if (search === null) return `leave the graph aside: it was not measured to reach recall ${recall.recall} for ${k}`
+  const measured = `recall ${search.recall.toFixed(4)} of ${search.depth} measured with ${calibration.queries} held-out rows`
+  const filtered = filter === null ? '' : ', and as many more as the filter leaves out, if it passes enough'
+  return `search the graph of ${rows} rows with ${search.candidates} candidates${filtered}: ${measured}; rerank`
 }
 
 function checkStage(consistency: 'fresh' | 'ttl' | 'frozen'): string {

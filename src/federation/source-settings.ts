@@ -1,4 +1,6 @@
 /** Options of a source that are the gateway's to read, whatever the kind; adapters never see them. */
+
+import { type IndexKind, indexKinds } from '../cache/vector-cache.js'
 import { GatewayError } from '../core/errors.js'
 import { limits } from '../core/limits.js'
 
@@ -13,6 +15,7 @@ export interface SourceSettings {
   /** Time between the end of one background check and the start of the next; null: only queries check. */
   readonly refreshMs: number | null
   readonly prime: Priming
+  readonly index: IndexKind
   /** Published in table.rulake.json for those who read it; not acted upon here. */
   readonly piiPolicy: string | null
 }
@@ -27,21 +30,25 @@ interface Configured {
 export function readSourceSettings<C extends Configured>(
   config: C,
 ): { readonly settings: SourceSettings; readonly adapterConfig: C } {
-  const { refresh_ms = null, prime = 'first_query', pii_policy = null, ...options } = config.options
+  const { refresh_ms = null, prime = 'first_query', pii_policy = null, index = 'auto', ...options } = config.options
   const invalid = (field: string, expected: string, found: unknown): GatewayError =>
     new GatewayError(
       'LG_INVALID_REQUEST',
       `source "${config.name}": ${field}: expected ${expected}, got ${JSON.stringify(found)}`,
       { field },
     )
-  const priming = primings.find((candidate) => candidate === prime)
-  if (priming === undefined) throw invalid('prime', primings.map((value) => `"${value}"`).join(' or '), prime)
+  const choose = <T extends string>(field: string, choices: readonly T[], found: unknown): T => {
+    const choice = choices.find((candidate) => candidate === found)
+    if (choice === undefined) throw invalid(field, choices.map((value) => `"${value}"`).join(' or '), found)
+    return choice
+  }
+  const settings = { prime: choose('prime', primings, prime), index: choose('index', indexKinds, index) }
   if (refresh_ms !== null && !isInterval(refresh_ms))
     throw invalid('refresh_ms', `a whole number from ${refreshMsMin} to ${limits.refreshMsMax}`, refresh_ms)
   if (pii_policy !== null && !isBundleText(pii_policy))
     throw invalid('pii_policy', `a text of 1 to ${limits.bundleStringBytesMax} bytes`, pii_policy)
   return {
-    settings: { refreshMs: refresh_ms, prime: priming, piiPolicy: pii_policy },
+    settings: { ...settings, refreshMs: refresh_ms, piiPolicy: pii_policy },
     adapterConfig: { ...config, options },
   }
 }

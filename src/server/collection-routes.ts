@@ -166,6 +166,7 @@ function summaryBody(summary: CollectionSummary) {
     bytes: statistics.memoryBytes,
     disk_bytes: statistics.diskBytes,
     index: indexBody(statistics.index),
+    graph: graphBody(statistics.graph),
     id_column: statistics.idColumn,
     vector_column: statistics.vectorColumn,
     columns: statistics.columns.map((column) => ({ name: column.name, type: typeText(column.type) })),
@@ -209,6 +210,29 @@ const tuningBody = (tuning: Statistics['index']['tuning']) =>
         first_stages: tuning.costs,
         targets: tuning.targets,
       }
+
+function graphBody(graph: Statistics['graph']) {
+  if (graph === null) return null
+  const { state, rows, building, bytes, buildMs, calibration, answered, left } = graph
+  return {
+    state,
+    rows,
+    building: building === null ? null : { rows: building.rows, rows_total: building.rowsTotal },
+    bytes,
+    built_at: time(graph.builtAtMs),
+    build_ms: buildMs,
+    held_out: calibration?.queries ?? null,
+    recall: (calibration?.points ?? []).map(({ candidates, depth, recall, recallAtLeast }) => ({
+      candidates,
+      k: depth,
+      mean: recall,
+      at_least: recallAtLeast,
+    })),
+    answered,
+    left,
+    last_error: errorBody(graph.lastError),
+  }
+}
 
 const errorBody = (error: Statistics['lastError']) =>
   error === null ? null : { code: error.code, message: error.message, at: time(error.atMs) }

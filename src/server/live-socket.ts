@@ -105,6 +105,8 @@ function cacheEventData(event: Extract<GatewayEvent, { kind: 'cache' }>['event']
     case 'primed':
     case 'refreshed':
       return { collection, generation: event.generation, parts_pulled: event.partsPulled }
+    case 'graph-built':
+      return { collection, rows: event.rows }
     case 'trained':
       return { collection, centroids: event.centroids, rows: event.rows }
     case 'failed':

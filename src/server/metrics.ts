@@ -54,9 +54,9 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
       },
     })
   }
-  gauge('lakegate_cache_memory_bytes', 'Bytes of segments in memory.', () => gateway.cache().memoryBytes)
+  gauge('lakegate_cache_memory_bytes', 'Bytes of segments and graphs in memory.', () => gateway.cache().memoryBytes)
   gauge('lakegate_cache_memory_limit_bytes', 'The memory budget.', () => gateway.cache().memoryBytesMax)
-  gauge('lakegate_cache_disk_bytes', 'Bytes of segment files.', () => gateway.cache().diskBytes)
+  gauge('lakegate_cache_disk_bytes', 'Bytes of segment and graph files.', () => gateway.cache().diskBytes)
   gauge('lakegate_cache_disk_limit_bytes', 'The disk budget.', () => gateway.cache().diskBytesMax)
   gauge('lakegate_cache_arenas', 'Shared WebAssembly memories in the pool.', () => gateway.cache().arenas)
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))

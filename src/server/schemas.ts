@@ -471,6 +471,38 @@ const collectionAudit = Type.Object(
   { description: 'Answers compared with brute force since the process started; null when none are.' },
 )
 
+const collectionGraph = Type.Object(
+  {
+    state: words('none', 'building', 'ready'),
+    rows: Type.Integer({ description: 'In the graph that answers; 0 while none does.' }),
+    building: nullable(
+      Type.Object(
+        { rows: Type.Integer(), rows_total: Type.Integer() },
+        { description: 'Rows added, of those being added.' },
+      ),
+    ),
+    bytes: Type.Integer({ description: 'Native memory, which counts against cache.memory.' }),
+    built_at: nullable(Type.String()),
+    build_ms: nullable(Type.Number()),
+    held_out: nullable(Type.Integer({ description: 'Rows that recall was measured with before they were added.' })),
+    recall: Type.Array(
+      Type.Object({
+        candidates: Type.Integer({ description: 'Rows that a search looks at.' }),
+        k: Type.Integer(),
+        mean: Type.Number({ description: 'Share of the k nearest that was found.' }),
+        at_least: Type.Number({
+          description: 'What that is at least, with 95 % confidence: what targets are held to.',
+        }),
+      }),
+      { description: 'Measured against brute force.' },
+    ),
+    answered: Type.Integer({ description: 'Queries for a target recall that the graph answered.' }),
+    left: Type.Integer({ description: 'Those that it left to the scan.' }),
+    last_error: errorSeen,
+  },
+  { description: 'The HNSW graph, where index = "hnsw" asked for one: it answers target recalls and nothing else.' },
+)
+
 const collectionSummary = Type.Object(
   {
     backend: Type.String(),
@@ -490,6 +522,7 @@ const collectionSummary = Type.Object(
     bytes: Type.Integer({ description: 'In memory.' }),
     disk_bytes: Type.Integer(),
     index: collectionIndex,
+    graph: nullable(collectionGraph),
     id_column: nullable(Type.String()),
     vector_column: nullable(Type.String()),
     columns: Type.Array(Type.Object({ name: Type.String(), type: Type.String() })),
@@ -646,7 +679,7 @@ export const addSource = route({
     },
     {
       description:
-        "Fields of [[source]] in the configuration: name, kind, uri, prime, refresh_ms and the kind's own options.",
+        "Fields of [[source]] in the configuration: name, kind, uri, prime, refresh_ms, index and the kind's own options.",
     },
   ),
   status: 201,

@@ -221,6 +221,7 @@ export class ScriptedCache implements VectorCache {
       vectorColumn: null,
       rows: cold ? null : scripted.rows.length,
       parts: null,
+      graph: null,
       index: {
         kind: 'flat',
         segments: { clustered: 0, flat: 0, plain: 0 },

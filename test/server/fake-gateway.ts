@@ -142,6 +142,7 @@ export const sampleCollection: CollectionSummary = {
     vectorColumn: 'embedding',
     rows: 2,
     parts: 1,
+    graph: null,
     index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
     segmentsResident: 1,
     memoryBytes: 5,

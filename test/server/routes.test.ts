@@ -33,6 +33,7 @@ test('collections', async () => {
         parts: 1,
         bytes: 5,
         disk_bytes: 6,
+        graph: null,
         index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, last_error: null },
         id_column: 'id',
         vector_column: 'embedding',
