@@ -120,7 +120,7 @@ export function searchFor(
     deadlineMs: 600_000,
     requireComplete: true,
     receipt: 'summary',
-    canonical: {},
+    canonical: () => ({}),
   }
 }
 

@@ -67,9 +67,11 @@ export function writeJson(value: JsonValue, order: (keys: string[]) => string[])
 /** Array.isArray does not narrow readonly arrays. */
 const isArray = (value: object): value is readonly JsonValue[] => Array.isArray(value)
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 function decodeUtf8(bytes: Uint8Array, field: string): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    return utf8.decode(bytes)
   } catch (cause) {
     throw new GatewayError('LG_INVALID_REQUEST', `${field}: expected UTF-8 text`, { field, cause })
   }

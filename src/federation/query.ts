@@ -41,6 +41,6 @@ export interface Query {
   readonly deadlineMs: number
   readonly requireComplete: boolean
   readonly receipt: 'none' | 'summary' | 'full'
-  /** The request as the caller wrote it, canonicalised: what a full receipt repeats and `verify` runs again. */
-  readonly canonical: Readonly<Record<string, unknown>>
+  /** The request as the caller wrote it, canonicalised: what a full receipt repeats and `verify` runs again. Made when asked for. */
+  canonical(): Readonly<Record<string, unknown>>
 }

@@ -92,7 +92,7 @@ export function makeReceipt(query: Query, { sources, certificate, results, vecto
 
 /** A row named in a request may change or go; what was searched for is its vector. */
 function repeatableRequest(query: Query, vector: Float32Array): Readonly<Record<string, unknown>> {
-  const { row: _, ...rest } = query.canonical
+  const { row: _, ...rest } = query.canonical()
   return { ...rest, vector: Array.from(vector) }
 }
 

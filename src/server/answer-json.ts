@@ -6,16 +6,25 @@ import type { Answer, Certificate, Receipt, Result, SourceReceipt } from '../fed
 import { float32Text } from './float32-text.js'
 
 /** { results, receipt? } */
-export function answerJson(answer: Answer): string {
-  const results = `{"results":[${answer.results.map(resultJson).join(',')}]`
-  return answer.receipt === null ? `${results}}` : `${results},"receipt":${receiptJson(answer.receipt)}}`
+export function answerJson({ results, receipt }: Answer): string {
+  let text = '{"results":['
+  let names = ''
+  for (const [i, result] of results.entries()) {
+    const before = results[i - 1]
+    // Neighbours mostly are of one collection.
+    if (before?.collection !== result.collection || before.backend !== result.backend)
+      names = `"backend":${JSON.stringify(result.backend)},"collection":${JSON.stringify(result.collection)}`
+    text += i === 0 ? resultJson(result, names) : `,${resultJson(result, names)}`
+  }
+  return receipt === null ? `${text}]}` : `${text}],"receipt":${receiptJson(receipt)}}`
 }
 
 /** Integers in full digits, strings as strings. */
 export const idJson = (id: RowId): string => (typeof id === 'bigint' ? id.toString() : JSON.stringify(id))
 
-export function resultJson(result: Result): string {
-  let text = `{"id":${idJson(result.id)},"distance":${float32Text(result.distance)},"backend":${JSON.stringify(result.backend)},"collection":${JSON.stringify(result.collection)}`
+/** @param names backend and collection as members */
+function resultJson(result: Result, names: string): string {
+  let text = `{"id":${idJson(result.id)},"distance":${float32Text(result.distance)},${names}`
   if (result.metadata !== null) text += `,"metadata":${metadataJson(result.metadata)}`
   if (result.vector !== null) text += `,"vector":${vectorJson(result.vector)}`
   return `${text}}`

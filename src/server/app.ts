@@ -5,7 +5,8 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, t
 import type { Registry } from 'prom-client'
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
-import { type JsonValue, parseJson, stringifyJson } from '../core/json.js'
+import { type JsonValue, stringifyJson } from '../core/json.js'
+import { parseJsonWithVector } from '../core/json-vector.js'
 import type { Gateway } from '../federation/gateway.js'
 import { auditRoutes } from './audit-routes.js'
 import { createCancellation } from './cancellation.js'
@@ -65,6 +66,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 16_384 },
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+    // A logger of its own for every request would cost more than parsing it, and only failures are logged.
+    childLoggerFactory: (logger) => logger,
   })
   const context: ServerContext = {
     gateway,
@@ -85,9 +88,13 @@ export function createServer(options: ServerOptions): FastifyInstance {
   })
   app.setSerializerCompiler(() => (body) => stringifyJson(body as JsonValue))
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
-    parseJson(body),
-  )
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, parseJsonWithVector(body as Buffer))
+    } catch (error) {
+      done(error as Error)
+    }
+  })
   for (const schema of sharedSchemas) app.addSchema(schema)
 
   app.setErrorHandler(sendError)
@@ -95,18 +102,26 @@ export function createServer(options: ServerOptions): FastifyInstance {
     throw noSuchRoute(request.method, request.url)
   })
   drainOnClose(app, context, config.graceMs)
-  app.addHook('onRequest', async (request) => {
-    refuseForeignPage(request, { anyHost: config.anyHost ?? false })
+  const foreign = { anyHost: config.anyHost ?? false }
+  // These hooks run for every query and call back at once: a promise each would be a turn of the microtask queue each.
+  app.addHook('onRequest', (request, _reply, done) => {
+    refuseForeignPage(request, foreign)
     // Before the body is read, so that its content type does not matter.
     if (request.is404) throw noSuchRoute(request.method, request.url)
     const encoding = request.headers['content-encoding']
     if (encoding !== undefined && encoding !== 'identity' && request.method !== 'GET')
       throw unsupportedEncoding(encoding)
+    done()
   })
-  app.addHook('onResponse', async (request, reply) => {
-    const route = request.routeOptions.url ?? 'none'
-    context.metrics.request(route, request.method, reply.statusCode, reply.elapsedTime / 1000)
+  app.addHook('onResponse', (request, reply, done) => {
+    context.metrics.request(
+      request.routeOptions.url ?? 'none',
+      request.method,
+      reply.statusCode,
+      reply.elapsedTime / 1000,
+    )
     if (request.raw.complete === false) endSoon(request.raw, config.lingerMs ?? lingerMsDefault)
+    done()
   })
 
   app.register(swagger, {
@@ -147,8 +162,11 @@ const noSuchRoute = (method: string, url: string): GatewayError =>
 function drainOnClose(app: FastifyInstance, context: ServerContext, graceMs: number): void {
   let draining = false
   let graceTimer: NodeJS.Timeout | undefined
-  app.addHook('onRequest', async (request, reply) => {
-    if (!draining || request.url === '/livez') return
+  app.addHook('onRequest', (request, reply, done) => {
+    if (!draining || request.url === '/livez') {
+      done()
+      return
+    }
     reply.header('connection', 'close')
     throw new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { retryAfterMs: 1000 })
   })

@@ -69,7 +69,10 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
   const error = known ?? toGatewayError(thrown)
   // A busy source or a passed deadline (503, 504) is an operator's news, but no defect.
   if (error.status >= 500)
-    request.log[error.status === 500 ? 'error' : 'warn']({ err: error, cause: error.cause }, error.code)
+    request.log[error.status === 500 ? 'error' : 'warn'](
+      { reqId: request.id, err: error, cause: error.cause },
+      error.code,
+    )
   const body = errorBody(error)
   if (error.retryAfterMs !== undefined) reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterMs / 1000)))
   // What went wrong inside is for the log, not for callers.

@@ -62,12 +62,17 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
   if (gateway.auditStatistics() !== null) auditMetrics(gateway, registers)
   // prom-client hashes labels at every lookup; there are few of each.
-  const requestChildren = childrenOf((key) => requests.labels(...(key.split(' ') as [string, string, string])))
-  const queryChildren = childrenOf((outcome) => queries.labels(outcome))
-  const certificateChildren = childrenOf((kind) => certificates.labels(kind))
+  const requestChildren = childrenOf((route: string) =>
+    childrenOf((method: string) => childrenOf((status: number) => requests.labels(route, method, String(status)))),
+  )
+  const queryChildren = childrenOf((outcome: string) => queries.labels(outcome))
+  const certificateChildren = childrenOf((kind: string) => certificates.labels(kind))
+  const sourceChildren = childrenOf((backend: string) =>
+    childrenOf((status: string) => sources.labels(backend, status)),
+  )
   return {
     registry,
-    request: (route, method, status, seconds) => requestChildren(`${route} ${method} ${status}`).observe(seconds),
+    request: (route, method, status, seconds) => requestChildren(route)(method)(status).observe(seconds),
     answered(answer) {
       if (answer.receipt === null) {
         queryChildren('unreported').inc()
@@ -75,7 +80,7 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
       }
       queryChildren(answer.receipt.complete ? 'complete' : 'partial').inc()
       certificateChildren(answer.receipt.certificate.kind).inc()
-      for (const source of answer.receipt.sources) sources.labels(source.backend, source.status).inc()
+      for (const source of answer.receipt.sources) sourceChildren(source.backend)(source.status).inc()
     },
     failed: (error) => queryChildren(error.code).inc(),
   }
@@ -129,8 +134,8 @@ function auditMetrics(gateway: Gateway, registers: Registry[]): void {
   })
 }
 
-function childrenOf<T>(make: (key: string) => T): (key: string) => T {
-  const children = new Map<string, T>()
+function childrenOf<K, T>(make: (key: K) => T): (key: K) => T {
+  const children = new Map<K, T>()
   return (key) => {
     let child = children.get(key)
     if (child === undefined) {

@@ -88,10 +88,7 @@ export function parseQuery(body: unknown, rules: QueryRules, prefix = ''): Query
           }),
     requireComplete: optionalBoolean(fields.require_complete, `${prefix}require_complete`),
     receipt: fields.receipt === undefined ? 'summary' : parseReceipt(fields.receipt, `${prefix}receipt`),
-    // Only full receipts need it.
-    get canonical() {
-      return canonicalRequest(fields, target, k, filter)
-    },
+    canonical: () => canonicalRequest(fields, target, k, filter),
   }
 }
 
@@ -124,7 +121,7 @@ function readParameter(name: string, value: unknown): unknown {
 }
 
 function parseTarget(fields: Fields, prefix: string): QueryVector {
-  const given = ['vector', 'text', 'row'].filter((name) => fields[name] !== undefined)
+  const given = targetFields.filter((name) => fields[name] !== undefined)
   if (given.length > 1)
     throw refusal(
       'LG_INVALID_REQUEST',
@@ -143,6 +140,8 @@ function parseTarget(fields: Fields, prefix: string): QueryVector {
       throw malformed(`${prefix}vector`, 'an array of numbers (or a row)', undefined)
   }
 }
+
+const targetFields = ['vector', 'text', 'row'] as const
 
 const rowFields: ReadonlySet<string> = new Set(['collection', 'id'])
 
@@ -318,7 +317,7 @@ function canonicalRequest(
   target: QueryVector,
   k: number,
   filter: Predicate | null,
-): Query['canonical'] {
+): ReturnType<Query['canonical']> {
   const canonical: Record<string, unknown> =
     target.kind === 'vector'
       ? { vector: Array.from(target.vector) }

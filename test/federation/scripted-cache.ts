@@ -351,7 +351,7 @@ export function query(fields: Partial<Query> & { readonly vector?: readonly numb
     deadlineMs: 10_000,
     requireComplete: false,
     receipt: 'summary',
-    canonical:
+    canonical: () =>
       target.kind === 'vector'
         ? { vector: Array.from(target.vector), k: rest.k ?? 10 }
         : { row: { collection: formatCollection(target.collection), id: target.id }, k: rest.k ?? 10 },
