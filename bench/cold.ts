@@ -2,22 +2,17 @@
  * From a Parquet file never seen to the first answer of a running server, beside DuckDB reading the same column into memory;
  * then the same server started again over its cache directory.
  */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { DuckDBInstance } from '@duckdb/node-api'
-import { request } from 'undici'
 import { type Dataset, row } from './dataset.js'
 import { timed } from './engine.js'
 import { writeParquet } from './parquet-file.js'
-import { type ReportRow, timingRow } from './report.js'
+import { type ReportRow, round, timingRow } from './report.js'
+import { serve } from './served.js'
 import type { Suite } from './suite.js'
 
-const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
 const rounds = 3
 
 export const coldSuite: Suite = async (dataset, options, say) => {
@@ -61,23 +56,12 @@ async function readWithDuckDb(path: string, dimension: number): Promise<number> 
 
 /** Milliseconds from the ready line of a fresh server to its first answer. */
 async function firstAnswerMs(path: string, cacheDirectory: string, dataset: Dataset, k: number): Promise<number> {
-  const args = [main, 'serve', path, '--port', '0', '--cache-dir', cacheDirectory, '--metric', dataset.metric]
-  const child = spawn(process.execPath, [...args, '--log-level', 'error'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const memoryBytes = Math.max(2 ** 31, 4 * dataset.base.byteLength)
+  const server = await serve({ path, cacheDirectory, metric: dataset.metric, memoryBytes })
   try {
-    const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
-    const url = line.replace('lakegate listening on ', '')
-    const vector = Array.from(row(dataset.queries, dataset.dimension, 0))
-    const answer = await timed(async () => {
-      const body = JSON.stringify({ vector, k, deadline_ms: 600_000 })
-      const headers = { 'content-type': 'application/json' }
-      const reply = await request(`${url}/v1/query`, { method: 'POST', headers, body })
-      const text = await reply.body.text()
-      if (reply.statusCode !== 200) throw new Error(`first answer: ${reply.statusCode} ${text}`)
-    })
-    return answer.ms
+    return (await timed(() => server.ask(row(dataset.queries, dataset.dimension, 0), k))).ms
   } finally {
-    child.kill('SIGTERM')
-    if (child.exitCode === null) await once(child, 'exit')
+    await server.stop()
   }
 }
 
@@ -87,5 +71,5 @@ function coldRow(engine: string, mode: string, samplesMs: readonly number[]): Re
     samplesMs.map((ms) => ms * 1000),
     { engine },
   )
-  return { ...row, first_query_ms: row.p50_us / 1000 }
+  return { ...row, first_query_ms: round(row.p50_us / 1000, 2) }
 }

@@ -2,6 +2,7 @@
 
 import { ArenaPool } from '#lakegate/cache/arena.js'
 import { createVectorCache } from '#lakegate/cache/create-vector-cache.js'
+import type { IndexKind } from '#lakegate/cache/vector-cache.js'
 import type { BenchOptions } from '#lakegate/cli/bench-options.js'
 import { seededRandom, systemClock, systemTimer } from '#lakegate/core/clock.js'
 import type { RecallContract } from '#lakegate/core/contract.js'
@@ -12,6 +13,7 @@ import type { Gateway } from '#lakegate/federation/gateway.js'
 import { openPool } from '#lakegate/federation/pool.js'
 import type { Query } from '#lakegate/federation/query.js'
 import { arrayAdapter } from './array-adapter.js'
+import { openBruteForce } from './brute-force.js'
 import { type Dataset, row } from './dataset.js'
 import { type Engine, type EngineOptions, firstQueryMs, timed } from './engine.js'
 import { refusal } from './refusal.js'
@@ -33,7 +35,7 @@ export interface OpenGateway {
 
 /**
  * A gateway over the dataset cut into `collectionCount` collections of (nearly) the same size, once the background has done
- * what it can for them. `flat`: it builds no clusters.
+ * what it can for them.
  */
 export async function openGateway(
   dataset: Dataset,
@@ -41,7 +43,8 @@ export async function openGateway(
     readonly workers: number
     readonly seed: number
     readonly collectionCount?: number
-    readonly flat?: boolean
+    /** Default: clusters where they pay. */
+    readonly index?: IndexKind
   },
 ): Promise<OpenGateway> {
   const { dimension, count, metric } = dataset
@@ -56,14 +59,13 @@ export async function openGateway(
     clock: systemClock,
     random: seededRandom(options.seed),
     log: silent,
-    ...(options.flat === true ? { clusteredRowsMin: Number.POSITIVE_INFINITY } : {}),
   })
   const firstRow = (i: number): number => Math.floor((count * i) / collectionCount)
   const sources = Array.from({ length: collectionCount }, (_, i) => ({
     name: `bench${i}`,
     kind: 'array',
     uri: null,
-    options: {},
+    options: options.index === undefined ? {} : { index: options.index },
   }))
   const gateway = createGateway({
     cache,
@@ -135,24 +137,33 @@ function contractOf(mode: string): { readonly recall: RecallContract; readonly c
   }
   const recall = Number(mode)
   if (!(recall > 0 && recall < 1))
-    throw refusal(`modes: expected exact, certified or a target below 1, found ${JSON.stringify(mode)}`)
+    throw refusal(`modes: expected exact, certified, brute or a target below 1, found ${JSON.stringify(mode)}`)
   return { recall: { kind: 'target', recall }, claim: { kind: 'target', claimed: recall } }
 }
 
-/** Modes that are to be answered without clusters, so that the scan itself is measured. */
-const flatPrefix = 'flat-'
+/** Without an index at all. */
+const bruteMode = 'brute'
 
-/** One engine a mode and seed, over one gateway a seed with clusters and one without, which run everything on the calling thread. */
+/** Modes begin with the index that is to answer them, unless it is the one that collections get by themselves. */
+const prefixedIndexes = ['flat', 'hnsw'] as const satisfies readonly IndexKind[]
+
+function indexOf(mode: string): { readonly index: IndexKind; readonly contract: string } {
+  const index = prefixedIndexes.find((kind) => mode.startsWith(`${kind}-`))
+  return index === undefined ? { index: 'auto', contract: mode } : { index, contract: mode.slice(index.length + 1) }
+}
+
+/** One engine a mode and seed, over one gateway a seed and index, which run everything on the calling thread. */
 export async function openLakegate(
   dataset: Dataset,
   options: Pick<BenchOptions, 'k' | 'seed' | 'seedCount' | 'modes'>,
 ): Promise<Engine[]> {
-  const isFlat = (mode: string): boolean => mode.startsWith(flatPrefix)
+  const indexed = options.modes.filter((mode) => mode !== bruteMode)
   const engines: Engine[] = []
+  if (indexed.length < options.modes.length) engines.push(await openBruteForce(dataset, options))
   for (let seed = options.seed; seed < options.seed + options.seedCount; seed++)
-    for (const flat of [false, true]) {
-      const modes = options.modes.filter((mode) => isFlat(mode) === flat)
-      engines.push(...(await openModes(dataset, { k: options.k, seed }, modes, flat)))
+    for (const index of ['auto', ...prefixedIndexes] as const) {
+      const modes = indexed.filter((mode) => indexOf(mode).index === index)
+      if (modes.length > 0) engines.push(...(await openModes(dataset, { k: options.k, seed }, modes, index)))
     }
   return engines
 }
@@ -161,11 +172,10 @@ async function openModes(
   dataset: Dataset,
   { k, seed }: EngineOptions,
   modes: readonly string[],
-  flat: boolean,
+  index: IndexKind,
 ): Promise<readonly Engine[]> {
-  if (modes.length === 0) return []
-  const contracts = modes.map((mode) => ({ mode, ...contractOf(flat ? mode.slice(flatPrefix.length) : mode) }))
-  const opened = await openGateway(dataset, { workers: 0, seed, flat })
+  const contracts = modes.map((mode) => ({ mode, ...contractOf(indexOf(mode).contract) }))
+  const opened = await openGateway(dataset, { workers: 0, seed, index })
   const { signal } = new AbortController()
   const engines = contracts.map(async ({ mode, recall, claim }, i): Promise<Engine> => {
     const search = async (query: Float32Array): Promise<number[]> => {

@@ -11,9 +11,13 @@ import { filterSuite } from './filters.js'
 import { httpSuite } from './http.js'
 import { microSuite } from './micro.js'
 import { refusal } from './refusal.js'
-import { currentCommit, describeDataset, describeMachine, type Report, renderReport } from './report.js'
+import { regressions } from './regression.js'
+import { currentCommit, describeDataset, describeMachine, type Report } from './report.js'
+import { readReport, renderJudged, renderReport } from './report-text.js'
+import { restartSuite } from './restart.js'
 import { searchSuite } from './search.js'
 import { datasetRequest, type Suite } from './suite.js'
+import { emptyTable, judgeTable, readTable, runTable } from './table.js'
 
 const suiteTable: Readonly<Record<string, Suite>> = {
   search: searchSuite,
@@ -21,26 +25,48 @@ const suiteTable: Readonly<Record<string, Suite>> = {
   filters: filterSuite,
   federation: federationSuite,
   http: httpSuite,
+  restart: restartSuite,
   cold: coldSuite,
   micro: microSuite,
 }
 
-export const suites = Object.keys(suiteTable)
-
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Runs a suite, prints its table on stdout and progress on stderr, writes the report when asked. */
-export async function runBench(options: BenchOptions): Promise<void> {
-  const suite = suiteTable[options.suite]
-  if (suite === undefined) throw refusal(`suite: expected one of ${suites.join(', ')}, found ${options.suite}`)
+const tableSuite = 'table'
+
+export const suites = [...Object.keys(suiteTable), tableSuite]
+
+/**
+ * Runs a suite, prints its table on stdout and progress on stderr, writes the report when asked. False when a bar of the
+ * table is missed, or when the report falls behind an earlier one.
+ */
+export async function runBench(options: BenchOptions): Promise<boolean> {
   const say = (line: string): void => {
     process.stderr.write(`${line}\n`)
   }
+  if (options.suite === tableSuite) {
+    const earlier = options.against === null ? emptyTable : readTable(options.against)
+    const report = await runTable(options, say)
+    const judged = judgeTable(report)
+    process.stdout.write(`${renderJudged(judged)}\n`)
+    const behind = Object.entries(report.runs).flatMap(([name, run]) => behindEarlier(earlier.runs[name], run, name))
+    return sayBehind(behind) && judged.every(({ passed }) => passed)
+  }
+  const earlier = options.against === null ? undefined : readReport(options.against, options.suite)
+  const report = await runSuite(options, say)
+  process.stdout.write(`${renderReport(report)}\n`)
+  if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`)
+  return sayBehind(behindEarlier(earlier, report, report.suite))
+}
+
+async function runSuite(options: BenchOptions, say: (line: string) => void): Promise<Report> {
+  const suite = suiteTable[options.suite]
+  if (suite === undefined) throw refusal(`suite: expected one of ${suites.join(', ')}, found ${options.suite}`)
   const loadBefore = loadavg()[0]!
   const dataset = await loadDataset(datasetRequest(options))
   say(`${dataset.name}: ${dataset.count} x ${dataset.dimension}`)
   const result = await suite(dataset, options, say)
-  const report: Report = {
+  return {
     suite: options.suite,
     machine: describeMachine(loadBefore),
     commit: currentCommit(root),
@@ -48,6 +74,13 @@ export async function runBench(options: BenchOptions): Promise<void> {
     dataset: describeDataset(dataset, options.k),
     ...result,
   }
-  process.stdout.write(`${renderReport(report)}\n`)
-  if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`)
+}
+
+const behindEarlier = (earlier: Report | undefined, report: Report, name: string): string[] =>
+  earlier === undefined ? [] : regressions(earlier, report).map(({ row, what }) => `behind: ${name}: ${row}: ${what}`)
+
+/** Prints what fell behind; true when nothing did. */
+function sayBehind(lines: readonly string[]): boolean {
+  for (const line of lines) process.stdout.write(`${line}\n`)
+  return lines.length === 0
 }

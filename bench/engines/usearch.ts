@@ -79,7 +79,8 @@ export const openUsearchExact: OpenPeer = async ({ base, dimension, metric }, { 
     bytesPerVector: dimension * 4,
     effort: null,
     at: () => ({
-      search: (query) => numbers(exactSearch(base, query, dimension, k, usearchMetric[metric], 1).keys),
+      // It reads a buffer from its start, whatever part of it the array is.
+      search: (query) => numbers(exactSearch(base, query.slice(), dimension, k, usearchMetric[metric], 1).keys),
       close: nothingToClose,
     }),
     close: nothingToClose,

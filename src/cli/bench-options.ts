@@ -19,4 +19,8 @@ export interface BenchOptions {
   readonly seconds: number
   readonly shared: string
   readonly json: string | null
+  /** Rows of the table to run; empty: those that its report lacks. */
+  readonly rows: readonly string[]
+  /** An earlier report that this one must not fall behind. */
+  readonly against: string | null
 }

@@ -4,7 +4,8 @@ import { defineCommand, misuse, readWhole } from './command.js'
 /** bench/suites.ts, which is compiled beside this folder and not part of src. */
 interface BenchProgram {
   readonly suites: readonly string[]
-  runBench(options: BenchOptions): Promise<void>
+  /** False when a bar is missed, or an earlier report not reached. */
+  runBench(options: BenchOptions): Promise<boolean>
 }
 
 const list = (text: string | undefined): string[] =>
@@ -19,8 +20,8 @@ export const bench = defineCommand({
   usage: 'SUITE [--dataset clustered|mnist784|minilm384|sample | --base F.f32 --dim D] [FLAG…]',
   about: `
 Suites: search (engines beside each other), build (time until ready, and memory), filters (1, 10 and 50 %),
-federation (1, 2 and 4 collections, one and more threads), http (throughput from another process),
-cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one).
+federation (1, 2 and 4 collections, one and more threads), http (throughput from another process), restart (process
+start to first right answer), table (the bars that lakegate is held to; exit code 1 when one is missed), cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one).
 Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
   flags: {
     dataset: { type: 'string', value: 'NAME', about: 'clustered (default), mnist784, minilm384 or sample.' },
@@ -34,7 +35,8 @@ Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
     modes: {
       type: 'string',
       value: 'LIST',
-      about: 'Recall contracts (default exact,certified); flat-exact and so on: without clusters.',
+      about:
+        'Recall contracts: exact, certified, certified@P, 0.95, … (default exact,certified); flat-exact and so on: without clusters; hnsw-0.95: a graph; brute: without codes.',
     },
     peers: {
       type: 'string',
@@ -48,6 +50,12 @@ Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
     seconds: { type: 'string', value: 'S', about: 'How long to measure at least (default 10).' },
     shared: { type: 'string', value: 'DIR', about: 'Directory with data/ and fixtures/ (default ../shared).' },
     json: { type: 'string', value: 'FILE', about: 'Write the report here, besides the table on stdout.' },
+    rows: {
+      type: 'string',
+      value: 'LIST',
+      about: 'Rows of table to run (default: those that --json lacks, but not the long ones).',
+    },
+    against: { type: 'string', value: 'FILE', about: 'Fail when ratios fall behind those of this earlier report.' },
   },
   positionals: { min: 1, max: 1, expected: 'one SUITE' },
   async run({ flags, positionals }) {
@@ -59,7 +67,7 @@ Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
       name: 'n' | 'query-count' | 'dim' | 'k' | 'threads' | 'seed' | 'seeds' | 'seconds',
       fallback: number,
     ): number => readWhole(name, flags[name], name === 'seed' ? 0 : 1, 1e9) ?? fallback
-    await program.runBench({
+    const reached = await program.runBench({
       suite,
       dataset: flags.dataset ?? (flags.base === undefined ? 'clustered' : null),
       base: flags.base ?? null,
@@ -77,7 +85,9 @@ Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
       seconds: whole('seconds', 10),
       shared: flags.shared ?? '../shared',
       json: flags.json ?? null,
+      rows: list(flags.rows),
+      against: flags.against ?? null,
     })
-    return 0
+    return reached ? 0 : 1
   },
 })

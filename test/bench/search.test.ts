@@ -153,3 +153,19 @@ test('bench http: raw and JSON queries beside a constant answer, from another pr
   )
   for (const row of found.rows) expect(row.qps).toBeGreaterThan(0)
 })
+
+test('bench restart: right answers from Parquet and from the cache directory that this left', async () => {
+  const found = await report(['restart', '--n', '5000', '--dim', '16', '--seconds', '1'])
+  expect(found.rows.map((row) => row.mode)).toEqual(['start, building from Parquet', 'start, from the cache'])
+  for (const row of found.rows) expect(row.p50_us).toBeGreaterThan(0)
+})
+
+test('bench --against: the report of another suite is refused', async () => {
+  const path = join(directory, 'report.json')
+  await report(['search', ...small, '--dim', '8', '--modes', 'exact,brute'])
+  const { code, stderr } = await runLakegate(['bench', 'micro', ...small, '--against', path])
+  expect({ code, stderr }).toEqual({
+    code: 2,
+    stderr: `lakegate: ${path}: expected a report of bench micro, found suite "search"\n`,
+  })
+})
