@@ -1,7 +1,7 @@
 /** What the background does next to a version's index. Pure: it looks, and decides. */
 import type { CodebookShelf, PlacedCodebook } from './codebook-shelf.js'
 import type { MergeMember } from './recode.js'
-import { type Segment, segmentRowsMax } from './segment.js'
+import { mergedRowsMax, type Segment } from './segment.js'
 import { isResident, type Version } from './versions.js'
 
 /** From this many rows on a query over clusters is faster than one over all codes (docs/guides/cache.md has the figures). */
@@ -15,6 +15,8 @@ const changedFactor = 2
 /** A segment below this share of the largest is small; so many small ones become one. */
 const smallShare = 1 / 4
 const mergedMin = 8
+/** A joined segment may have codes that its members had not. */
+const mergedBytesFactor = 1.25
 
 export type IndexStep =
   | { readonly kind: 'train'; readonly codebook: PlacedCodebook; readonly reason: 'first' | 'grown' | 'drifted' }
@@ -25,8 +27,15 @@ export type IndexStep =
   /** How long scans take, and what they find, has to be measured (again). */
   | { readonly kind: 'tune'; readonly codebook: PlacedCodebook }
 
-/** The next step, or null when the version is as it should be or is not in memory. */
-export function nextStep(version: Version, codebooks: CodebookShelf, rowsMin: number): IndexStep | null {
+/**
+ * The next step, or null when the version is as it should be or is not in memory.
+ * @param limits `rowsMin`: fewer rows get no clusters; `bytesFree`: what a joined segment may take
+ */
+export function nextStep(
+  version: Version,
+  codebooks: CodebookShelf,
+  { rowsMin, bytesFree }: { readonly rowsMin: number; readonly bytesFree: number },
+): IndexStep | null {
   if (version.dimension === null || !isResident(version)) return null
   const codebook = codebooks.forDimension(version.dimension)
   if (codebook === null) return null
@@ -37,9 +46,13 @@ export function nextStep(version: Version, codebooks: CodebookShelf, rowsMin: nu
     if (training === null) return { kind: 'train', codebook, reason: 'first' }
     if (rows >= grownFactor * training.rows) return { kind: 'train', codebook, reason: 'grown' }
   }
-  const members = mergeable(version)
+  const isStale = (segment: Segment): boolean => segment.codebook !== null && segment.codebook !== codebook.version
+  // What gets new codes anyway is joined on the way.
+  const recoded = mergeable(version, isStale, bytesFree)
+  if (recoded.length > 1) return { kind: 'merge', members: recoded, codebook }
+  const members = balanced(mergeable(version, isSmall(version.dimension), bytesFree))
   if (members.length >= mergedMin) return { kind: 'merge', members, codebook }
-  const stale = segments.find((segment) => segment.codebook !== null && segment.codebook !== codebook.version)
+  const stale = segments.find(isStale)
   if (stale !== undefined) return { kind: 'recode', segment: stale, codebook }
   const meanRadius = training === null ? null : meanRadiusOf(segments)
   if (meanRadius !== null) {
@@ -70,26 +83,41 @@ function meanRadiusOf(segments: readonly Segment[]): number | null {
   return Number.isFinite(mean) ? mean : null
 }
 
-/**
- * Small segments to make one of, the smallest first; none that is larger than all before it together, so that a row is
- * copied about log(rows) times however its neighbours arrive.
- */
-function mergeable(version: Version): MergeMember[] {
-  const rowsMax = segmentRowsMax(version.dimension!)
-  const small = version.segments
-    .map(({ segment, masks }) => {
+const isSmall =
+  (dimension: number) =>
+  ({ rows }: Segment): boolean =>
+    rows < mergedRowsMax(dimension) * smallShare
+
+interface Candidate extends MergeMember {
+  /** Of the wanted runs. */
+  readonly rows: number
+}
+
+/** Without those at the end that are larger than all before together: a row is copied about log(rows) times however its neighbours arrive. */
+function balanced(members: readonly Candidate[]): readonly Candidate[] {
+  const last = members.at(-1)
+  if (last === undefined) return members
+  const others = members.slice(0, -1)
+  return last.rows > others.reduce((sum, { rows }) => sum + rows, 0) ? balanced(others) : members
+}
+
+/** Segments that one could be made of, the smallest first. */
+function mergeable(version: Version, isWanted: (segment: Segment) => boolean, bytesFree: number): readonly Candidate[] {
+  const candidates = version.segments
+    .filter(({ segment }) => isWanted(segment))
+    .map(({ segment, masks }): Candidate => {
       const runs = masks.flatMap((mask, index) => (mask === 'all' ? [] : [index]))
       return { segment, runs, rows: runs.reduce((sum, run) => sum + segment.runs[run]!.rows, 0) }
     })
-    .filter(({ rows }) => rows < rowsMax * smallShare)
     .sort((a, b) => a.rows - b.rows)
-  const members: (MergeMember & { readonly rows: number })[] = []
-  let total = 0
-  for (const member of small) {
-    if (total + member.rows > rowsMax) break
+  const members: Candidate[] = []
+  let rows = 0
+  let bytes = 0
+  for (const member of candidates) {
+    rows += member.rows
+    bytes += member.segment.bytes * mergedBytesFactor
+    if (rows > mergedRowsMax(version.dimension!) || bytes > bytesFree) break
     members.push(member)
-    total += member.rows
   }
-  while (members.length > 0 && members.at(-1)!.rows > total - members.at(-1)!.rows) total -= members.pop()!.rows
   return members
 }

@@ -111,13 +111,16 @@ export class IndexUpkeep {
   }
 
   async #run(): Promise<void> {
-    const { current, parts, clock, clusteredRowsMin, onFailed } = this.#options
+    const { current, parts, budget, clock, clusteredRowsMin, onFailed } = this.#options
     try {
       for (;;) {
         await setImmediate() // queries go first
         this.#signal.throwIfAborted()
         const version = current()
-        const step = version === null ? null : nextStep(version, parts.codebooks, clusteredRowsMin)
+        const step =
+          version === null
+            ? null
+            : nextStep(version, parts.codebooks, { rowsMin: clusteredRowsMin, bytesFree: budget.pool.bytesFree })
         if (step === null) {
           if (version !== null && isResident(version)) {
             this.#finished = version

@@ -1,7 +1,6 @@
 /** Makes segments of the rows of others: with codes of another codebook, or several small ones joined. */
 import { setImmediate } from 'node:timers/promises'
 import type { Column } from '../core/column.js'
-import type { RowId } from '../core/id.js'
 import { compareUtf8 } from '../core/id.js'
 import type { MemoryBudget } from './budget.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
@@ -87,7 +86,7 @@ export async function mergeSegments(
     start += rows
     return run
   })
-  const ids = joinIds(stretches.map(({ resident, run }) => idsOf(resident, run)))
+  const ids = joinIds(stretches.map(({ resident: { ids }, run: { start, rows } }) => ids.slice(start, start + rows)))
   await setImmediate()
   signal.throwIfAborted()
   const metadata =
@@ -109,9 +108,6 @@ export async function mergeSegments(
   }
   return encodeRows(rows, codebook, context, signal)
 }
-
-const idsOf = ({ ids }: ResidentSegment, { start, rows }: SegmentRun): RowId[] =>
-  Array.from({ length: rows }, (_, i) => ids.get(start + i))
 
 interface Rows extends Pick<PulledSegment, 'content' | 'runs'> {
   readonly idKind: ResidentSegment['ids']['kind']
@@ -148,6 +144,8 @@ async function encodeRows(
       block.copyRows(row, resident.block, run.start, run.rows)
       rowOrdinals.set(resident.ordinals.subarray(run.start, run.start + run.rows), row)
       row += run.rows
+      await setImmediate()
+      signal.throwIfAborted()
     }
     space.sections.get('ids')!.set(of.idSections[0]!)
     if (of.idSections[1] !== undefined) space.sections.get('idOffsets')!.set(of.idSections[1])

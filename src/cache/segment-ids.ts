@@ -11,6 +11,8 @@ export interface SegmentIds {
   readonly count: number
   readonly byteLength: number
   get(row: number): RowId
+  /** Of rows [from, to); borrowed. */
+  slice(from: number, to: number): IdValues
   /** Rows with this id, ascending. */
   find(id: RowId): readonly number[]
   /** Sections of the segment file, in the order `readIds` takes them. */
@@ -66,6 +68,7 @@ function integerIds<Kind extends 'int64' | 'uint64'>(
     count: values.length,
     byteLength: values.byteLength,
     get: (row) => values[row]!,
+    slice: (from, to) => values.subarray(from, to),
     find(id) {
       const rows: number[] = []
       if (typeof id !== 'bigint' || id < low || id > high) return rows
@@ -83,11 +86,13 @@ function textIds(kind: 'string' | 'mixed', text: Uint8Array, offsets: Uint32Arra
   const read = kind === 'string' ? (written: string) => written : untagged
   const write = kind === 'string' ? (id: RowId) => (typeof id === 'string' ? id : null) : tagged
   const count = offsets.length - 1
+  const get = (row: number): RowId => read(buffer.toString('utf8', offsets[row], offsets[row + 1]))
   return {
     kind,
     count,
     byteLength: text.byteLength + offsets.byteLength,
-    get: (row) => read(buffer.toString('utf8', offsets[row], offsets[row + 1])),
+    get,
+    slice: (from, to) => Array.from({ length: to - from }, (_, i) => get(from + i)),
     find(id) {
       const rows: number[] = []
       const wanted = write(id)

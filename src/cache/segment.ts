@@ -14,8 +14,14 @@ import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
 /** Parts are cut into segments of about this many bytes of float32, so that what is being built stays bounded. */
 const segmentVectorBytesMax = 16 * 1024 * 1024
 
-export const segmentRowsMax = (dimension: number): number =>
-  Math.max(1, Math.floor(segmentVectorBytesMax / (4 * dimension)))
+export const segmentRowsMax = (dimension: number): number => rowsIn(segmentVectorBytesMax, dimension)
+
+/** Of joined segments: a query looks for each cluster's window in each segment, so few large ones are fastest. */
+const mergedVectorBytesMax = 512 * 1024 * 1024
+
+export const mergedRowsMax = (dimension: number): number => rowsIn(mergedVectorBytesMax, dimension)
+
+const rowsIn = (bytes: number, dimension: number): number => Math.max(1, Math.floor(bytes / (4 * dimension)))
 
 const sha256 = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex')
 

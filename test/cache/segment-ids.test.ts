@@ -27,6 +27,7 @@ test('ids come back as they were, are found wherever they are, and survive their
       for (const segment of [joined, readIds(joined.kind, copied)]) {
         expect(segment.count).toBe(list.length)
         expect(list.map((_, row) => segment.get(row))).toEqual(list)
+        expect(Array.from<RowId>(segment.slice(1, list.length))).toEqual(list.slice(1))
         for (const id of [...list, absent])
           expect(segment.find(id)).toEqual(list.flatMap((other, row) => (other === id ? [row] : [])))
       }
