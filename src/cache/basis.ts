@@ -1,6 +1,7 @@
 /** Principal directions of a collection: the coordinates that a prefix of a row keeps. */
 import assert from 'node:assert'
 import { seededRandom } from '../core/clock.js'
+import type { Cells } from './cells.js'
 import { padDimension } from './padding.js'
 import { cutRanges, Room, runCalls, type TrainingRun, type TrainingSample } from './training.js'
 import type { TrainingCall } from './training-call.js'
@@ -19,6 +20,10 @@ export interface Basis {
   readonly skew: number
   /** float64[count]: share of the sample's squared norm that the first 1, 2, … directions capture; zeros when it has none. */
   readonly captured: Float64Array
+  /** How many leading directions rows have 8-bit codes along, a multiple of 16; or 0. */
+  readonly prefix: number
+  /** What rows have cells of, or null. */
+  readonly cells: Cells | null
 }
 
 interface Places {
@@ -46,7 +51,7 @@ export function basisRoomBytes(rows: number, dimension: number, count: number): 
 
 /**
  * Subspace iteration over at most 4,096 rows of the sample. The same sample and seed give the same bytes, whatever the
- * number of workers.
+ * number of workers. Rows are to be coded along all directions, without cells.
  * @param sample framed, in random order
  * @param options count: a multiple of 4, at most the padded dimension
  */
@@ -118,6 +123,8 @@ export async function trainBasis(
     vectors,
     skew,
     captured: along.map((_, last) => (total > 0 ? sum(along.subarray(0, last + 1)) / total : 0)),
+    prefix: count,
+    cells: null,
   }
 
   function sumSquares(values: number, step: number, columns: number): Promise<void> {

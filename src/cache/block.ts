@@ -6,10 +6,15 @@ import { metricNumber } from './codebook.js'
 import {
   blockBitsAt,
   blockBytesAt,
+  blockCellCountAt,
+  blockCellErrorMaxAt,
+  blockCellsAt,
+  blockCentredMaxAt,
   blockClustersAt,
   blockDimensionAt,
   blockDirectionsAt,
   blockEncodedAt,
+  blockFactorErrorMaxAt,
   blockFormat,
   blockFormatAt,
   blockHeaderBytes,
@@ -32,8 +37,10 @@ import {
   blockRecordsAt,
   blockRowsAt,
   blockSlacksAt,
+  blockSpreadMaxAt,
   blockStartsAt,
   blockVectorsAt,
+  cellsMax,
   clustersMax,
   dimensionMax,
   directionsMax,
@@ -52,8 +59,10 @@ export interface BlockShape {
   readonly quantized: boolean
   /** Number of the codebook's centroids, when its rows are to be sorted by them; else 0. */
   readonly clusters: number
-  /** Number of the codebook's principal directions, when rows are to be coded along them; else 0. */
+  /** Number of the codebook's leading principal directions, when rows are to be coded along them; else 0. */
   readonly directions: number
+  /** Number of the codebook's cells, when rows are to be coded in them; else 0. */
+  readonly cells: number
 }
 
 /** From about this many rows on, codes pay for the query's rotation and tables. */
@@ -95,6 +104,7 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
     place(blockPrefixErrorsAt, rows * 4)
     place(blockPrefixRestsAt, rows * 4)
   }
+  if (shape.cells > 0) place(blockCellsAt, (rows / 2) * shape.cells)
   return { offsets, bytes: end }
 }
 
@@ -103,7 +113,10 @@ export const blockBytes = (shape: BlockShape): number => blockLayout(shape).byte
 
 /** Takes the allocation over (the block's owner frees it) and lays out an empty block of zero vectors in it. */
 export function createBlock(allocation: Allocation, shape: BlockShape): Block {
-  assert(shape.quantized || (shape.clusters === 0 && shape.directions === 0), 'clusters and directions are of codes')
+  assert(
+    shape.quantized || shape.clusters + shape.directions + shape.cells === 0,
+    'clusters, directions and cells are of codes',
+  )
   const layout = blockLayout(shape)
   assert(allocation.bytes === layout.bytes, 'a block fills its allocation')
   allocation.u8().fill(0)
@@ -117,6 +130,7 @@ export function createBlock(allocation: Allocation, shape: BlockShape): Block {
   header[blockQuantizedAt / 4] = shape.quantized ? 1 : 0
   header[blockClustersAt / 4] = shape.clusters
   header[blockDirectionsAt / 4] = shape.directions
+  header[blockCellCountAt / 4] = shape.cells
   header[blockBytesAt / 4] = layout.bytes
   for (const [field, offset] of layout.offsets) header[field / 4] = offset
   return new Block(allocation, shape)
@@ -146,7 +160,9 @@ export function openBlock(allocation: Allocation): Block {
   const directions = field(blockDirectionsAt)
   if (directions > directionsMax) refuse('directions', `0 to ${directionsMax}`, directions)
   const quantized = field(blockQuantizedAt) === 1
-  const shape = { rows: field(blockRowsAt), dimension, metric, quantized, clusters, directions }
+  const cells = field(blockCellCountAt)
+  if (cells > cellsMax) refuse('cells', `0 to ${cellsMax}`, cells)
+  const shape = { rows: field(blockRowsAt), dimension, metric, quantized, clusters, directions, cells }
   const layout = blockLayout(shape)
   if (allocation.bytes !== layout.bytes || field(blockBytesAt) !== layout.bytes)
     refuse('bytes', layout.bytes, `${field(blockBytesAt)} in ${allocation.bytes}`)
@@ -315,6 +331,7 @@ export interface BlockSummary {
   readonly quantized: boolean
   readonly clusters: number
   readonly directions: number
+  readonly cells: number
   readonly ranked: boolean
 }
 
@@ -330,16 +347,19 @@ export function summarizeBlock(memory: WebAssembly.Memory, offset: number): Bloc
     quantized: header[blockQuantizedAt / 4] === 1,
     clusters: header[blockClustersAt / 4]!,
     directions: header[blockDirectionsAt / 4]!,
+    cells: header[blockCellCountAt / 4]!,
     ranked: Atomics.load(header, blockRankedAt / 4) === 1,
   }
 }
 
+const maximaAt = [blockNormMaxAt, blockCentredMaxAt, blockSpreadMaxAt, blockFactorErrorMaxAt, blockCellErrorMaxAt]
+
 /**
  * Makes a block scannable once all its rows are encoded.
- * @param maxima one float64[4] a range of rows, as the kernel gave them
+ * @param maxima one float64[maximaCount] a range of rows, as the kernel gave them
  */
 export function finishBlock(memory: WebAssembly.Memory, offset: number, maxima: readonly Float64Array[]): void {
-  const target = new Float64Array(memory.buffer, offset + blockNormMaxAt, 4)
-  for (let i = 0; i < 4; i++) target[i] = maxima.reduce((max, range) => Math.max(max, range[i]!), 0)
+  const header = new Float64Array(memory.buffer, offset, blockHeaderBytes / 8)
+  for (const [i, at] of maximaAt.entries()) header[at / 8] = maxima.reduce((max, range) => Math.max(max, range[i]!), 0)
   Atomics.store(new Uint32Array(memory.buffer, offset, blockHeaderBytes / 4), blockEncodedAt / 4, 1)
 }

@@ -9,8 +9,8 @@ import { type Codebook, refineCodebook } from './codebook.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
 import { clustersMax } from './kernel/layout.js'
-import { choiceRoomBytes, choosePrefix, directionsWorthTrying } from './prefix-choice.js'
 import { Pins, type Segment } from './segment.js'
+import { choiceRoomBytes, chooseStages, directionsWorthTrying } from './stage-choice.js'
 import { frameSample, sampleBytes, TrainingSample } from './training.js'
 
 /** Rows copied before others get their turn. */
@@ -53,7 +53,7 @@ export async function trainOnSegments(
       const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
       if (directions === 0) return refineCodebook(codebook, centroids, null)
       const basis = await trainBasis(run, sample, { count: directions, seed })
-      return refineCodebook(codebook, centroids, await choosePrefix(run, sample, { basis, centroids }))
+      return refineCodebook(codebook, centroids, await chooseStages(run, sample, { basis, centroids }))
     } finally {
       allocation.free()
     }

@@ -5,11 +5,16 @@ import { GatewayError } from '../core/errors.js'
 import { type Metric, metrics } from '../core/metric.js'
 import type { Allocation, ArenaPool } from './arena.js'
 import type { Basis } from './basis.js'
+import type { Cells } from './cells.js'
 import type { Centroids } from './centroids.js'
 import type { ArenaHandle } from './executor.js'
 import {
+  cellEdgesStride,
+  cellsMax,
   clustersMax,
   codebookBasisAt,
+  codebookCellCountAt,
+  codebookCellEdgesAt,
   codebookCenterAt,
   codebookCentroidsAt,
   codebookDirectionsAt,
@@ -20,6 +25,7 @@ import {
   codebookNormMaxAt,
   codebookNormsAt,
   codebookPaddedAt,
+  codebookPrefixAt,
   codebookRoundsAt,
   codebookScalesAt,
   codebookSkewAt,
@@ -87,6 +93,8 @@ export function refineCodebook(codebook: Codebook, centroids: Centroids, basis: 
   assert(centroids.dimension === codebook.dimension, 'centroids are of the same space')
   const { dimension, metric, seed, center } = codebook
   assert(basis === null || (basis.count % 16 === 0 && basis.count <= directionsMax), 'directions come in sixteens')
+  assert(basis === null || basis.prefix <= basis.count, 'prefixes are along directions')
+  assert((basis?.cells?.count ?? 0) <= Math.min(cellsMax, basis?.count ?? 0), 'cells are along directions')
   return createCodebook({ dimension, metric, seed, center, centroids, basis })
 }
 
@@ -104,7 +112,11 @@ function createCodebook(parts: Omit<Codebook, 'version'>): Codebook {
       .update(bytesOf(integers))
       .update(bytesOf(scales))
   }
-  if (parts.basis !== null) hash.update(JSON.stringify([parts.basis.skew])).update(bytesOf(parts.basis.vectors))
+  if (parts.basis !== null) {
+    const { skew, prefix, vectors, cells } = parts.basis
+    hash.update(JSON.stringify([skew, prefix])).update(bytesOf(vectors))
+    if (cells !== null) hash.update(bytesOf(cells.edges))
+  }
   return { ...parts, version: hash.digest('hex').slice(0, 16) }
 }
 
@@ -135,7 +147,14 @@ export function formatCodebook(codebook: Codebook): string {
     basis:
       basis === null
         ? null
-        : { count: basis.count, skew: basis.skew, vectors: text(basis.vectors), captured: text(basis.captured) },
+        : {
+            count: basis.count,
+            skew: basis.skew,
+            prefix: basis.prefix,
+            vectors: text(basis.vectors),
+            captured: text(basis.captured),
+            edges: basis.cells === null ? null : text(basis.cells.edges),
+          },
   })
 }
 
@@ -193,12 +212,14 @@ function parseCentroids(value: unknown, dimension: number): Centroids {
 
 function parseBasis(value: unknown, dimension: number): Basis {
   if (typeof value !== 'object' || value === null) throw corruptCodebook('basis: expected an object or null')
-  const { count, skew, vectors, captured }: Readonly<Record<string, unknown>> = { ...value }
+  const { count, skew, prefix, vectors, captured, edges }: Readonly<Record<string, unknown>> = { ...value }
   if (
     typeof count !== 'number' ||
     typeof skew !== 'number' ||
+    typeof prefix !== 'number' ||
     typeof vectors !== 'string' ||
-    typeof captured !== 'string'
+    typeof captured !== 'string' ||
+    !(edges === null || typeof edges === 'string')
   )
     throw corruptCodebook('basis: a field is missing')
   const padded = padDimension(dimension)
@@ -212,7 +233,16 @@ function parseBasis(value: unknown, dimension: number): Basis {
     skew,
     vectors: new Float32Array(bytes.buffer),
     captured: new Float64Array(shares.buffer),
+    prefix,
+    cells: edges === null ? null : parseCells(edges),
   }
+}
+
+function parseCells(edges: string): Cells {
+  const bytes = Uint8Array.from(Buffer.from(edges, 'base64'))
+  if (bytes.byteLength % cellEdgesStride !== 0)
+    throw corruptCodebook(`cells: expected a multiple of ${cellEdgesStride} bytes, got ${bytes.byteLength}`)
+  return { count: bytes.byteLength / cellEdgesStride, edges: new Float32Array(bytes.buffer) }
 }
 
 function parseFields(text: string): Readonly<Record<string, unknown>> {
@@ -242,6 +272,7 @@ interface CodebookLayout {
   readonly norms: number
   readonly table: number
   readonly basis: number
+  readonly edges: number
   readonly bytes: number
 }
 
@@ -255,15 +286,9 @@ function codebookLayout(codebook: Codebook): CodebookLayout {
   const norms = align(squares + count * 8)
   const table = align(norms + count * 4)
   const basis = align(table + (codebook.centroids?.table.byteLength ?? 0))
-  return {
-    integers,
-    scales,
-    squares,
-    norms,
-    table,
-    basis,
-    bytes: basis + align((codebook.basis?.count ?? 0) * padded * 4),
-  }
+  const edges = basis + align((codebook.basis?.count ?? 0) * padded * 4)
+  const bytes = edges + align(codebook.basis?.cells?.edges.byteLength ?? 0)
+  return { integers, scales, squares, norms, table, basis, edges, bytes }
 }
 
 /** The copies of one codebook in arenas: at most one an arena, each counted in the budget. */
@@ -324,8 +349,14 @@ function writeCodebook(codebook: Codebook, allocation: Allocation): void {
   if (codebook.basis !== null) {
     words[codebookDirectionsAt / 4] = codebook.basis.count
     words[codebookBasisAt / 4] = layout.basis
+    words[codebookPrefixAt / 4] = codebook.basis.prefix
     allocation.f32().set(codebook.basis.vectors, layout.basis / 4)
     new Float64Array(allocation.arena.memory.buffer, allocation.offset + codebookSkewAt, 1)[0] = codebook.basis.skew
+    if (codebook.basis.cells !== null) {
+      words[codebookCellCountAt / 4] = codebook.basis.cells.count
+      words[codebookCellEdgesAt / 4] = layout.edges
+      allocation.f32().set(codebook.basis.cells.edges, layout.edges / 4)
+    }
   }
 }
 

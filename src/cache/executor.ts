@@ -28,7 +28,7 @@ export interface ScanBlock {
 }
 
 /** What a scan of coded rows reads first. What that does not rule out, 8-bit codes, float32 and float64 decide, in this order. */
-export type FirstStage = 'bits' | 'prefix' | 'bytes'
+export type FirstStage = 'bits' | 'cells' | 'prefix' | 'bytes'
 
 /** How a scan is done: it decides how long it takes, and under a target contract which rows it may miss. */
 export interface ScanChoice {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import {
   arenaScratchAt,
   hitBytes,
+  maximaCount,
   scratchBytes,
   scratchHitsAt,
   scratchLanesAt,
@@ -62,13 +63,13 @@ export interface EncodeWork {
   readonly to: number
 }
 
-/** Does the step; returns the rows' maxima, float64[4], for `finishBlock` (of `encode`). `slot`: whose scratch area it may use. */
+/** Does the step; returns the rows' maxima, float64[maximaCount], for `finishBlock` (of `encode`). `slot`: whose scratch area it may use. */
 export function runEncode(memory: WebAssembly.Memory, slot: number, work: EncodeWork): Float64Array {
   const scratch = arenaScratchAt + slot * scratchBytes
   const kernel = kernelOf(memory)
   if (work.step === 'arrange') kernel.arrange(work.block, work.codebook)
   else kernel[work.step](work.block, work.codebook, scratch, work.from, work.to)
-  return new Float64Array(memory.buffer, scratch + scratchLanesAt, 4).slice()
+  return new Float64Array(memory.buffer, scratch + scratchLanesAt, maximaCount).slice()
 }
 
 export interface ScanRange {

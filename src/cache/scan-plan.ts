@@ -5,7 +5,7 @@ import { sphereQuantile } from './beta-tail.js'
 import { type BlockSummary, summarizeBlock } from './block.js'
 import { centroidCountOf } from './codebook.js'
 import type { FirstStage, ScanJob } from './executor.js'
-import { chunkRows, dimensionMax, kMax, stageBits, stageExact, stagePrefix } from './kernel/layout.js'
+import { chunkRows, dimensionMax, kMax, stageBits, stageCells, stageExact, stagePrefix } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
 
@@ -13,13 +13,19 @@ import { padDimension } from './padding.js'
 const bitsDimensionMin = 8
 const bitsDimensionMax = 4096
 
-const stages: Readonly<Record<FirstStage, number>> = { bits: stageBits, prefix: stagePrefix, bytes: stageExact }
+const stages: Readonly<Record<FirstStage, number>> = {
+  bits: stageBits,
+  cells: stageCells,
+  prefix: stagePrefix,
+  bytes: stageExact,
+}
 
 export const bitsWork = (dimension: number): boolean => dimension >= bitsDimensionMin && dimension <= bitsDimensionMax
 
 /** Where nothing was measured. */
 function usualStage(contract: RecallContract, dimension: number, blocks: readonly BlockSummary[]): FirstStage {
   if (contract.kind !== 'exact' && bitsWork(dimension)) return 'bits'
+  if (blocks.some((block) => block.cells > 0)) return 'cells'
   return blocks.some((block) => block.directions > 0) ? 'prefix' : 'bytes'
 }
 
@@ -92,7 +98,8 @@ export function planScan(job: ScanJob): ScanPlan {
 function firstStageBytes(block: BlockSummary, stage: number): number {
   if (!block.quantized) return block.paddedDimension * 4
   if (stage === stageBits) return block.paddedDimension / 8 + 12
-  return stage === stagePrefix && block.directions > 0 ? block.directions + 16 : block.paddedDimension + 16
+  if (stage === stageCells && block.cells > 0) return block.cells / 2
+  return stage >= stagePrefix && block.directions > 0 ? block.directions + 16 : block.paddedDimension + 16
 }
 
 /** Cuts ranges down to `bytesMax`, as far as whole chunks of rows allow. */

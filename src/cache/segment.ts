@@ -101,8 +101,10 @@ export function blockShape(of: {
   const { rows, dimension, metric, codebook } = of
   const quantized = rows >= quantizedRowsMin
   const clusters = quantized ? (codebook?.centroids?.count ?? 0) : 0
-  const directions = quantized ? (codebook?.basis?.count ?? 0) : 0
-  return { rows, dimension, metric, quantized, clusters, directions }
+  const basis = quantized ? (codebook?.basis ?? null) : null
+  const directions = basis?.prefix ?? 0
+  const cells = basis?.cells?.count ?? 0
+  return { rows, dimension, metric, quantized, clusters, directions, cells }
 }
 
 /** Bytes of every section, for the allocation and the file. */

@@ -25,7 +25,10 @@ export async function tuneVersion(
   const rows = segments.reduce((sum, { segment }) => sum + segment.rows, 0)
   const { metric, dimension, centroids, basis } = placed.codebook
   const firsts: FirstStage[] = ['bytes']
-  if (basis !== null && metric !== 'dot') firsts.unshift('prefix')
+  if (basis !== null && metric !== 'dot') {
+    if (basis.prefix > 0) firsts.unshift('prefix')
+    if (basis.cells !== null) firsts.unshift('cells')
+  }
   if (bitsWork(dimension)) firsts.push('bits')
   const pins = new Pins()
   for (const { segment } of segments) pins.add(segment)

@@ -106,7 +106,7 @@ function describeContract(contract: RecallContract): string {
   }
 }
 
-const firstStages = { bits: '1-bit codes', prefix: 'prefixes', bytes: '8-bit codes' } as const
+const firstStages = { bits: '1-bit codes', cells: 'cells', prefix: 'prefixes', bytes: '8-bit codes' } as const
 
 /** How held-out rows say that it is done with the least work. */
 function describeTuned(tuning: Tuning, { recall: contract, k, filter }: Query): string {

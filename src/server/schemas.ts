@@ -420,7 +420,7 @@ const collectionTuning = Type.Object(
     tuned_at: Type.String(),
     rows: Type.Integer({ description: 'Of the collection then.' }),
     queries: Type.Integer({ description: 'Held-out rows that were searched for.' }),
-    first_stages: Type.Array(Type.Object({ first: words('bits', 'prefix', 'bytes'), us: Type.Number() }), {
+    first_stages: Type.Array(Type.Object({ first: words('bits', 'cells', 'prefix', 'bytes'), us: Type.Number() }), {
       description: 'What a scan may read first, the cheapest before the others; microseconds of a median scan.',
     }),
     targets: Type.Array(Type.Object({ recall: Type.Number(), probing: Type.Number() }), {

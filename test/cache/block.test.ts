@@ -20,7 +20,7 @@ const store = (pool: ArenaPool) =>
 
 test('a block gives its rows back', () => {
   const pool = new ArenaPool({ bytesMax: 10_000_000, scratchSlots: 1 })
-  const shape = { rows: 5, dimension: 3, metric: 'l2', quantized: false, clusters: 0, directions: 0 } as const
+  const shape = { rows: 5, dimension: 3, metric: 'l2', quantized: false, clusters: 0, directions: 0, cells: 0 } as const
   const block = createBlock(pool.allocate(blockBytes(shape))!, shape)
   block.writeRows(0, Float32Array.of(1, 2, 3, 4, 5, 6))
   block.writeRows(4, Float32Array.of(7, 8, 9))

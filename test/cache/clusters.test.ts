@@ -23,6 +23,7 @@ async function expectExact(options: {
   readonly metric: Metric
   readonly clusters: number
   readonly directions: number
+  readonly cells?: number
   readonly queries: readonly Float32Array[]
   readonly k: number
 }): Promise<void> {
@@ -61,7 +62,32 @@ test.each(['l2', 'cosine'] as const)('law 6: neighbours nearer than a code resol
   const vectors = new Float32Array(4000 * dimension)
   for (let row = 0; row < 4000; row++) vectors.set(draw(places[row % 60]!), row * dimension)
   const queries = Array.from({ length: 100 }, (_, i) => draw(places[i % 60]!))
-  await expectExact({ vectors, dimension, metric, clusters: 8, directions: 16, queries, k: 5 })
+  for (const [directions, cells] of [
+    [16, 0],
+    [16, 32],
+    [0, 16],
+  ] as const)
+    await expectExact({ vectors, dimension, metric, clusters: 8, directions, cells, queries, k: 5 })
+})
+
+test.each(['l2', 'cosine'] as const)('law 6: cells rule out no neighbour of a far query (%s)', async (metric) => {
+  const dimension = 32
+  // From afar, edges of cells are hardly nearer than the rows behind them.
+  const axis = uniform(dimension)
+  const vectors = new Float32Array(4000 * dimension)
+  for (let row = 0; row < 4000; row++) {
+    const along = random() * 4 - 2
+    vectors.set(
+      uniform(dimension, 0.3).map((value, i) => value + along * axis[i]! + 1),
+      row * dimension,
+    )
+  }
+  const queries = Array.from({ length: 120 }, () => uniform(dimension, random() < 0.5 ? 2 : 30))
+  for (const [directions, cells] of [
+    [0, 16],
+    [16, 32],
+  ] as const)
+    await expectExact({ vectors, dimension, metric, clusters: 8, directions, cells, queries, k: 40 })
 })
 
 test('law 3: where blocks, ranges and threads divide clusters never shows', async () => {

@@ -27,16 +27,25 @@ test('so does one with centroids and directions, under a version of its own', ()
   const scales = Float32Array.of(1, 0.5, 0.25, 2)
   const centroids = { count: 4, groups: 0, dimension: 3, table: Uint8Array.of(1, 2, 3), integers, scales }
   const vectors = Float32Array.from({ length: 16 * 16 }, (_, i) => i / 3)
-  const basis = { count: 16, padded: 16, vectors, skew: 1e-7, captured: new Float64Array(16).fill(0.5) }
+  const basis = {
+    count: 16,
+    padded: 16,
+    vectors,
+    skew: 1e-7,
+    captured: new Float64Array(16).fill(0.5),
+    prefix: 16,
+    cells: null,
+  }
+  const cells = { count: 4, edges: Float32Array.from({ length: 4 * 20 }, (_, i) => i) }
   const versions = [train(1).version]
-  for (const directions of [null, basis, { ...basis, skew: 2e-7 }]) {
+  for (const directions of [null, basis, { ...basis, skew: 2e-7 }, { ...basis, prefix: 0 }, { ...basis, cells }]) {
     const refined = refineCodebook(train(1), centroids, directions)
     expect(parseCodebook(formatCodebook(refined))).toEqual(refined)
     versions.push(refined.version)
     const text = formatCodebook(refined).replace('"count":4', '"count":8')
     expect(() => parseCodebook(text)).toThrow(expect.objectContaining({ code: 'LG_CORRUPT' }))
   }
-  expect(new Set(versions).size).toBe(4)
+  expect(new Set(versions).size).toBe(6)
 })
 
 test('law 10: a codebook whose text was changed is refused', () => {

@@ -1,7 +1,8 @@
 /** Vectors in an arena, as the cache would hold them, and the reference answer in plain float64. */
 import type { ArenaPool } from '../../src/cache/arena.js'
-import { basisRoomBytes, trainBasis } from '../../src/cache/basis.js'
+import { type Basis, basisRoomBytes, trainBasis } from '../../src/cache/basis.js'
 import { type Block, blockBytes, createBlock } from '../../src/cache/block.js'
+import { cutAxis, joinAxes } from '../../src/cache/cells.js'
 import { centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
 import { type Codebook, CodebookCopies, refineCodebook, trainCodebook } from '../../src/cache/codebook.js'
 import type { KernelExecutor, ScanBlock, ScanJob } from '../../src/cache/executor.js'
@@ -31,8 +32,10 @@ export async function storeCollection(
     readonly seed?: number
     /** Centroids to train, a multiple of 4. Default: none. */
     readonly clusters?: number
-    /** Principal directions to train beside the centroids, a multiple of 16. Default: none. */
+    /** Principal directions to train beside the centroids, and to code rows along, a multiple of 16. Default: none. */
     readonly directions?: number
+    /** Cells a row, a multiple of 16. Default: none. */
+    readonly cells?: number
   },
 ): Promise<StoredCollection> {
   const { vectors, dimension, metric, quantized, blockRows } = options
@@ -42,11 +45,20 @@ export async function storeCollection(
   const seed = options.seed ?? 11
   const flat = trainCodebook({ dimension, metric, seed, sample })
   const directions = clusters === 0 ? 0 : (options.directions ?? 0)
-  const refined = clusters === 0 ? flat : await refine(executor, pool, flat, { sample, clusters, directions })
+  const cells = clusters === 0 ? 0 : (options.cells ?? 0)
+  const refined = clusters === 0 ? flat : await refine(executor, pool, flat, { sample, clusters, directions, cells })
   const copies = new CodebookCopies(pool, refined)
   const blocks: { block: Block; firstRow: number }[] = []
   for (let firstRow = 0; firstRow === 0 || firstRow < rows; firstRow += blockRows) {
-    const shape = { rows: Math.min(blockRows, rows - firstRow), dimension, metric, quantized, clusters, directions }
+    const shape = {
+      rows: Math.min(blockRows, rows - firstRow),
+      dimension,
+      metric,
+      quantized,
+      clusters,
+      directions,
+      cells,
+    }
     const allocation = pool.allocate(blockBytes(shape), blocks[0]?.block.allocation.arena)
     if (allocation === null) throw new Error('the test asks for more than its budget')
     const block = createBlock(allocation, shape)
@@ -73,14 +85,20 @@ async function refine(
   executor: KernelExecutor,
   pool: ArenaPool,
   codebook: Codebook,
-  options: { readonly sample: Float32Array; readonly clusters: number; readonly directions: number },
+  options: {
+    readonly sample: Float32Array
+    readonly clusters: number
+    readonly directions: number
+    readonly cells: number
+  },
 ): Promise<Codebook> {
   const { dimension, seed } = codebook
-  const { sample, clusters, directions } = options
+  const { sample, clusters, directions, cells } = options
+  const count = Math.max(directions, cells)
   const rows = sample.length / dimension
   const random = seededRandom(seed)
   const shape = { rows, dimension }
-  const room = Math.max(centroidRoomBytes(rows, dimension, clusters), basisRoomBytes(rows, dimension, directions))
+  const room = Math.max(centroidRoomBytes(rows, dimension, clusters), basisRoomBytes(rows, dimension, count))
   const training = new TrainingSample(pool.allocate(sampleBytes(shape) + room)!, shape)
   const order = Array.from({ length: rows }, (_, row) => ({ row, key: random() })).sort((a, b) => a.key - b.key)
   for (const [at, { row }] of order.entries())
@@ -90,10 +108,31 @@ async function refine(
   const run = { executor, ...never }
   await frameSample(run, training, placed)
   const centroids = await trainCentroids(run, training, { codebook: placed, count: clusters, seed })
-  const basis = directions === 0 ? null : await trainBasis(run, training, { count: directions, seed })
+  const trained = count === 0 ? null : await trainBasis(run, training, { count, seed })
+  const basis = trained === null ? null : { ...trained, prefix: directions, cells: cutCells(training, trained, cells) }
   copies.release()
   training.allocation.free()
   return refineCodebook(codebook, centroids, basis)
+}
+
+/** Cells along the leading directions and of the rest, for the rows of a framed sample. */
+function cutCells(sample: TrainingSample, basis: Basis, count: number): Basis['cells'] {
+  if (count === 0) return null
+  const { padded, rows } = sample
+  const vectors = sample.allocation.f32()
+  const axes = Array.from({ length: count }, () => new Float64Array(rows))
+  for (let row = 0; row < rows; row++) {
+    const vector = vectors.subarray(row * padded, (row + 1) * padded)
+    let left = vector.reduce((sum, value) => sum + value * value, 0)
+    for (let axis = 0; axis < count - 1; axis++) {
+      let along = 0
+      for (let i = 0; i < padded; i++) along += vector[i]! * basis.vectors[axis * padded + i]!
+      axes[axis]![row] = along
+      left -= along * along
+    }
+    axes[count - 1]![row] = Math.sqrt(Math.max(0, left))
+  }
+  return joinAxes(axes.map((axis) => cutAxis(axis.sort())))
 }
 
 export const allRows = (stored: StoredCollection): ScanBlock[] =>

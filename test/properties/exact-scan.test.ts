@@ -105,6 +105,7 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
     const quantized = random() < 0.85
     const clusters = rows > 0 ? pick(random, [0, 4, 4 * logUniform(random, 1, 50)]) : 0
     const directions = dimension > 16 ? pick(random, [0, 16, 32 * Math.min(2, Math.ceil(dimension / 64))]) : 0
+    const cells = dimension > 16 ? pick(random, [0, 16, 16 * Math.min(4, Math.ceil(dimension / 32))]) : 0
     const blockRows = pick(random, [rows, Math.ceil(rows / 3), 5000]) || 1
     const pool = new ArenaPool({ bytesMax: 200_000_000, scratchSlots: 1 })
     const stored = await storeCollection(executor, pool, {
@@ -116,6 +117,7 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
       seed,
       clusters,
       directions,
+      cells,
     })
     for (let i = 0; i < queriesEach; i++) {
       const query = drawQuery(vectors, dimension, random, fill)
@@ -149,6 +151,7 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
         blockRows,
         clusters,
         directions,
+        cells,
         k,
         selectivity,
       })

@@ -1,6 +1,7 @@
 /** Codes, factors and bounds of rows whose vectors are in place. */
 import {
   blockBitsAt,
+  blockCellCountAt,
   blockClustersAt,
   blockDirectionsAt,
   blockInverseNormsAt,
@@ -24,7 +25,9 @@ import {
   scratchUnitAt,
 } from './layout'
 import { high, low, maxF32, product64, roundDown, roundUp, scaleTo, subtract, sumF64, unit } from './lanes'
+import { encodeCells } from './cells'
 import { encodePrefix } from './prefix'
+import { project } from './principal'
 import { recordCode, recordTail } from './records'
 import { restoreCentroid } from './round-centroids'
 import { rotate, rotationError } from './rotation'
@@ -39,6 +42,7 @@ let normMax: f64 = 0
 let centredMax: f64 = 0
 let spreadMax: f64 = 0
 let factorErrorMax: f64 = 0
+let cellErrorMax: f64 = 0
 
 /* The cluster of the row being encoded. */
 /** Its centroid, f32[padded]; 0 in a block without clusters. */
@@ -46,8 +50,8 @@ let centroid: usize = 0
 let cluster: i32 = -1
 
 /**
- * Encodes the rows at positions [from, to); `from` is a multiple of 32. Leaves the rows' maxima (four f64, in header
- * order) at scratchLanesAt; the caller combines the ranges' maxima and writes the header.
+ * Encodes the rows at positions [from, to); `from` is a multiple of 32. Leaves the rows' maxima (maximaCount f64)
+ * at scratchLanesAt; the caller combines those of the ranges and writes the header.
  */
 export function encode(block: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
   const metric = load<u32>(block, blockMetricAt)
@@ -58,11 +62,13 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   const clustered = load<u32>(block, blockClustersAt) != 0
   const records = block + load<u32>(block, blockRecordsAt)
   const padded = bytes >> 2
-  const directions = load<u32>(block, blockDirectionsAt) != 0
+  const withPrefix = load<u32>(block, blockDirectionsAt) != 0
+  const withCells = load<u32>(block, blockCellCountAt) != 0
   normMax = 0
   centredMax = 0
   spreadMax = 0
   factorErrorMax = 0
+  cellErrorMax = 0
   centroid = 0
   cluster = -1
   const vectors = block + load<u32>(block, blockVectorsAt)
@@ -79,7 +85,9 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
     const rotated = scratch + scratchRotatedAt
     const inexact = center(rotated, vector, norm, metric, codebook + codebookCenterAt, bytes)
     let length = sqrt<f64>(product64(rotated, rotated, bytes))
-    if (directions) encodePrefix(block, codebook, scratch, position, length, inexact)
+    if (withPrefix || withCells) project(scratch, codebook, length, inexact)
+    if (withPrefix) encodePrefix(block, scratch, position)
+    if (withCells) cellErrorMax = max<f64>(cellErrorMax, encodeCells(block, codebook, scratch, position))
     rotate(rotated, codebook)
     // |exact rotated residual - what is in `rotated`|
     let error = inexact + unit * length * 1.001 + rotation * length + underflow
@@ -97,6 +105,7 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   store<f64>(maxima, centredMax, 8)
   store<f64>(maxima, spreadMax, 16)
   store<f64>(maxima, factorErrorMax, 24)
+  store<f64>(maxima, cellErrorMax, 32)
 }
 
 /** Moves on to the cluster of a position; positions ascend. */

@@ -10,6 +10,8 @@ export const kMax = 10000
 export const clustersMax = 4096
 /** Principal directions of a codebook. */
 export const directionsMax = 1024
+/** Cells of a row. */
+export const cellsMax = 128
 
 /** Rows interleaved in one group of 1-bit codes. */
 export const groupRows = 32
@@ -26,6 +28,8 @@ export const stageExact = 0
 export const stageBits = 1
 /** Prefixes first, where a block has them; else as stageExact. */
 export const stagePrefix = 2
+/** Cells first, where a block has them, and then prefixes; else as stagePrefix. */
+export const stageCells = 3
 
 /** Rows that share a record of 8-bit codes, and the bytes of all but the codes in one. */
 export const recordRows = 4
@@ -37,7 +41,7 @@ export const recordRowsAt = 48
 
 /* ---- Block header: 256 bytes; offsets in it are relative to the block's start. ---- */
 export const blockMagic = 0x4b42474c
-export const blockFormat = 3
+export const blockFormat = 4
 export const blockHeaderBytes = 256
 
 export const blockMagicAt = 0
@@ -86,7 +90,7 @@ export const blockReachesAt = 120
 export const blockSlacksAt = 124
 /** f32[rows], by position: distance from the centroid, ascending within a cluster. */
 export const blockRadiiAt = 128
-/** Number of principal directions that rows have a prefix code along, a multiple of 16; or 0. */
+/** Number of leading principal directions that rows have a prefix code along, a multiple of 16; or 0. */
 export const blockDirectionsAt = 136
 /** By position: i8[rows][directions], and f32[rows] each: square of the code, -2 * scale, error, norm of the rest. */
 export const blockPrefixesAt = 140
@@ -94,9 +98,15 @@ export const blockPrefixSquaresAt = 144
 export const blockPrefixScalesAt = 148
 export const blockPrefixErrorsAt = 152
 export const blockPrefixRestsAt = 156
+/** Cells of a row, a multiple of 4; or 0. */
+export const blockCellCountAt = 160
+/** By position: [rows / 32] groups u8[cells][16], rows of a group in nibbles. */
+export const blockCellsAt = 164
+/** f64: the largest distance of a row from where its cells say it is. */
+export const blockCellErrorMaxAt = 168
 
-/** What `encode` leaves in its scratch area: the four maxima over the rows it saw, in header order. */
-export const maximaBytes = 32
+/** What `encode` leaves in its scratch area: maxima over the rows it saw, f64 each, in the order of their header fields. */
+export const maximaCount = 5
 
 /* ---- Codebook copy in an arena. ---- */
 export const codebookHeaderBytes = 128
@@ -127,6 +137,12 @@ export const codebookScalesAt = 56
 export const codebookSquaresAt = 60
 /** f64: the largest norm of a centroid's integers. */
 export const codebookIntegerNormMaxAt = 64
+/** Number of leading directions that rows have prefix codes along. */
+export const codebookPrefixAt = 72
+/** Number of cells a row; f32[cells][20]: -Infinity, 15 ascending edges, Infinity. */
+export const codebookCellCountAt = 76
+export const codebookCellEdgesAt = 80
+export const cellEdgesStride = 80
 /** f32[padded] follows the header, then u32[rounds][padded] sign bits (0 or 0x80000000). */
 export const codebookCenterAt = 128
 
@@ -159,11 +175,13 @@ export const scratchDistancesAt = 324096
 export const scratchFloorsAt = 340480
 /** (f32 key, u32 cluster)[clustersMax]: clusters still to be visited. */
 export const scratchVisitsAt = 356864
-/** f32[directionsMax], and in 16-bit integers: the query along the principal directions. */
-export const scratchPrefixAt = 389632
+/** f32[directionsMax]: a vector along the principal directions; and in 16-bit integers, the query. */
+export const scratchPrincipalAt = 389632
 export const scratchPrefixIntegersAt = 393728
-/** scratchPrefixIntegersAt + 2 * directionsMax. */
-export const scratchBytes = 395776
+/** f32[cellsMax]: what of a vector its cells tell. */
+export const scratchCellPointAt = 395776
+/** scratchCellPointAt + 4 * cellsMax. */
+export const scratchBytes = 396288
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

@@ -1,4 +1,4 @@
-/** Codes along principal directions, and the norm of what is left (docs/rounding.md, "PCA prefix"). */
+/** Codes along leading principal directions, and the norm of what is left (docs/rounding.md, "PCA prefix"). */
 import { madeError, madeSquare, madeStep, makeIntegers } from './integers'
 import {
   blockDirectionsAt,
@@ -7,23 +7,12 @@ import {
   blockPrefixScalesAt,
   blockPrefixSquaresAt,
   blockPrefixesAt,
-  codebookBasisAt,
-  codebookDirectionsAt,
-  codebookPaddedAt,
-  codebookSkewAt,
-  scratchPrefixAt,
+  codebookPrefixAt,
   scratchPrefixIntegersAt,
-  scratchRotatedAt,
+  scratchPrincipalAt,
 } from './layout'
-import { maxF32, product64, roundDown, roundUp, unit } from './lanes'
-import { sumsF32 } from './products'
-
-/* What `project` found. */
-/** Norm of the part outside the directions, and how wrong it may be. */
-let rest: f64 = 0
-let restError: f64 = 0
-/** Error of the coordinates. */
-let error: f64 = 0
+import { maxF32, roundDown, roundUp, unit } from './lanes'
+import { measureRest, projectionError, rest, restError } from './principal'
 
 /* The query. */
 /** Number of directions; 0 when there are none. */
@@ -35,56 +24,11 @@ export let prefixError: f64 = 0
 let prefixSquare: f64 = 0
 let prefixLength: f64 = 0
 
-/**
- * Coordinates of the framed vector at scratchRotatedAt along the directions, to scratchPrefixAt.
- * @param length of the vector
- * @param inexact how far it is from the exact vector, subtraction of the centre aside
- */
-function project(scratch: usize, codebook: usize, length: f64, inexact: f64): void {
-  const count = load<u32>(codebook, codebookDirectionsAt)
-  const bytes = <usize>load<u32>(codebook, codebookPaddedAt) << 2
-  const vector = scratch + scratchRotatedAt
-  const prefix = scratch + scratchPrefixAt
-  let direction = codebook + load<u32>(codebook, codebookBasisAt)
-  for (let at: usize = 0; at < <usize>count << 2; at += 16) {
-    const second = direction + bytes
-    const third = second + bytes
-    const fourth = third + bytes
-    let s0 = f32x4.splat(0)
-    let s1 = s0
-    let s2 = s0
-    let s3 = s0
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const x = v128.load(vector + i)
-      s0 = f32x4.add(s0, f32x4.mul(x, v128.load(direction + i)))
-      s1 = f32x4.add(s1, f32x4.mul(x, v128.load(second + i)))
-      s2 = f32x4.add(s2, f32x4.mul(x, v128.load(third + i)))
-      s3 = f32x4.add(s3, f32x4.mul(x, v128.load(fourth + i)))
-    }
-    v128.store(prefix + at, sumsF32(s0, s1, s2, s3))
-    direction = fourth + bytes
-  }
-  const gamma = (<f64>(bytes >> 4) + 10) * unit
-  const skew = load<f64>(codebook, codebookSkewAt)
-  error = ((sqrt<f64>(<f64>count) * gamma + unit) * (1.01 + skew) + skew) * length + 1.01 * inexact + 1e-30
-  const left = length * length - product64(prefix, prefix, <usize>count << 2)
-  const slack = 4 * length * error + 2 * error * error
-  rest = sqrt<f64>(max<f64>(0, left))
-  restError = slack / max<f64>(rest, sqrt<f64>(slack))
-}
-
-/** Codes the framed row at scratchRotatedAt. */
-export function encodePrefix(
-  block: usize,
-  codebook: usize,
-  scratch: usize,
-  position: u32,
-  length: f64,
-  inexact: f64,
-): void {
-  project(scratch, codebook, length, inexact)
+/** Codes the row that was projected. */
+export function encodePrefix(block: usize, scratch: usize, position: u32): void {
   const count = <usize>load<u32>(block, blockDirectionsAt)
-  const prefix = scratch + scratchPrefixAt
+  const prefix = scratch + scratchPrincipalAt
+  measureRest(scratch, <u32>count)
   let largest = f32x4.splat(0)
   for (let at: usize = 0; at < count << 2; at += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(prefix + at)))
   const top = maxF32(largest)
@@ -107,22 +51,22 @@ export function encodePrefix(
     <f32>(<f64>scale * <f64>scale * <f64>squares),
   )
   store<f32>(block + load<u32>(block, blockPrefixScalesAt) + at, -2 * scale)
-  const errors = sqrt<f64>(lost) * (1 + 1e-9) + error + restError + unit * rest
+  const errors = sqrt<f64>(lost) * (1 + 1e-9) + projectionError + restError
   store<f32>(block + load<u32>(block, blockPrefixErrorsAt) + at, roundUp(errors))
   store<f32>(block + load<u32>(block, blockPrefixRestsAt) + at, <f32>rest)
 }
 
-/** Prepares the framed query at scratchRotatedAt. */
-export function preparePrefix(scratch: usize, codebook: usize, length: f64, inexact: f64): void {
-  prefixBytes = <usize>load<u32>(codebook, codebookDirectionsAt)
+/** Prepares the query that was projected. */
+export function preparePrefix(scratch: usize, codebook: usize, length: f64): void {
+  prefixBytes = <usize>load<u32>(codebook, codebookPrefixAt)
   if (prefixBytes == 0) return
-  project(scratch, codebook, length, inexact)
-  makeIntegers(scratch + scratchPrefixIntegersAt, scratch + scratchPrefixAt, prefixBytes << 2, 0)
+  measureRest(scratch, <u32>prefixBytes)
+  makeIntegers(scratch + scratchPrefixIntegersAt, scratch + scratchPrincipalAt, prefixBytes << 2, 0)
   prefixStep = <f32>madeStep
   prefixSquare = madeSquare
-  prefixLength = length + madeError + error
+  prefixLength = length + madeError + projectionError
   prefixRest = <f32>rest
-  prefixError = madeError + error + restError + unit * rest
+  prefixError = madeError + projectionError + restError
 }
 
 /**

@@ -4,6 +4,7 @@ import { centroidStepMin, measureCentroids } from './clusters'
 import {
   codebookCenterAt,
   codebookCentroidsAt,
+  codebookDirectionsAt,
   metricCosine,
   metricDot,
   scratchIntegersAt,
@@ -12,10 +13,13 @@ import {
   scratchTableAt,
   scratchUnitAt,
   stageBits,
+  stageCells,
   stagePrefix,
 } from './layout'
 import { product64, scaleTo, subtract, sumF32, unit } from './lanes'
+import { prepareCells } from './cells'
 import { preparePrefix } from './prefix'
+import { project } from './principal'
 import { rotate, rotationError } from './rotation'
 
 /** Table entries are 0 to 63: four of them fit a byte, so sums are widened once in four groups. */
@@ -77,7 +81,11 @@ export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u3
   }
   const length = sqrt<f64>(product64(rotated, rotated, bytes))
   if (metric != metricDot) {
-    if (stage == stagePrefix) preparePrefix(scratch, codebook, length, inexact)
+    if ((stage == stagePrefix || stage == stageCells) && load<u32>(codebook, codebookDirectionsAt) != 0) {
+      project(scratch, codebook, length, inexact)
+      preparePrefix(scratch, codebook, length)
+      prepareCells(scratch, codebook)
+    }
     inexact += unit * length * 1.001
   }
   rotate(rotated, codebook)

@@ -1,6 +1,7 @@
 /** One query over a range of one block's rows: estimates rule rows out, float64 decides. */
 import {
   blockBitsAt,
+  blockCellCountAt,
   blockCentredMaxAt,
   blockClustersAt,
   blockDirectionsAt,
@@ -33,9 +34,10 @@ import {
   scratchQueryAt,
   scratchTableAt,
   stageBits,
-  stageExact,
+  stageCells,
   stagePrefix,
 } from './layout'
+import { beginCells, cellCount, followCells, rowsWithinCells } from './cells'
 import { estimateOf, heapify, popSmallest, putCandidate, putLanes, rowOf } from './candidates'
 import {
   beginClusters,
@@ -102,14 +104,20 @@ let prefixRests: usize = 0
 let prefixIntegers: usize = 0
 let ground: f32 = 0
 
+/* What is read of rows first. */
+const readBytes: i32 = 0
+const readBits: i32 = 1
+const readPrefixes: i32 = 2
+const readCells: i32 = 3
+
 /* The scan. */
+/** What is read first now, and what was to begin with. */
 let stage: i32 = 0
-/** The stage asked for. */
 let wanted: i32 = 0
-/** Rows that short codes were read of, once there was a threshold, and those they did not rule out; fading. */
+/** Rows that the stage's codes were read of, once there was a threshold, and those they did not rule out; fading. */
 let seen: u32 = 0
 let passed: u32 = 0
-/** Rows that were read without short codes since these were found to be of little help. */
+/** Rows that were read since the first stage was found to be of little help. */
 let paused: u32 = 0
 /** Fewer say too little of whether short codes help. */
 const seenMin: u32 = 1024
@@ -178,15 +186,22 @@ export function scan(
     if (asked == stageBits) prepareBits(block, centredMax, tail)
   }
   followThreshold()
-  stage = asked
-  if (withCodes && stage == stagePrefix) {
-    if (queryMetric != metricDot && prefixBytes != 0 && <usize>load<u32>(block, blockDirectionsAt) == prefixBytes)
+  prefixes = 0
+  wanted = withCodes && asked == stageBits ? readBits : readBytes
+  if (withCodes && (asked == stagePrefix || asked == stageCells) && queryMetric != metricDot) {
+    if (prefixBytes != 0 && <usize>load<u32>(block, blockDirectionsAt) == prefixBytes) {
       beginPrefixes(block, scratch, centredMax + (clustered ? centroidNormMax : 0))
-    else stage = stageExact
+      wanted = readPrefixes
+    }
+    if (asked == stageCells && cellCount != 0 && load<u32>(block, blockCellCountAt) == cellCount) {
+      beginCells(block)
+      wanted = readCells
+    }
   }
-  wanted = stage
+  stage = wanted
   seen = 0
   passed = 0
+  paused = 0
   if (!withCodes) scanDirect(from, to)
   else if (clustered) scanClusters(block, from, to)
   else scanCodes(from, to)
@@ -210,7 +225,7 @@ function scanClusters(block: usize, from: u32, to: u32): void {
 
 function scanCluster(cluster: u32, from: u32, to: u32): void {
   enter(cluster)
-  followCluster(wanted == stageBits)
+  followCluster(wanted == readBits)
   chooseWindow(probed, from, to)
   scanCodes(windowFrom, windowTo)
 }
@@ -241,10 +256,13 @@ function scanCodes(from: u32, to: u32): void {
     const isOpen = !hitsFull() && threshold == Infinity
     end = min<u32>(to, start + (isOpen ? firstChunkRows : <u32>chunkRows))
     looked += end - start
-    const withBits = stage == stageBits
-    const withPrefix = stage == stagePrefix && !isOpen
+    const withBits = stage == readBits
+    const withCells = stage == readCells && !isOpen && followCells(reach)
+    const withPrefix = stage == readPrefixes && !isOpen
     const found = withBits
       ? scanBits(start, end)
+      : withCells
+      ? scanCells(start, end)
       : withPrefix
       ? scanPrefixes(start, end)
       : scanBytes(start, end)
@@ -263,6 +281,9 @@ function scanCodes(from: u32, to: u32): void {
       if (withBits) {
         if (estimate > bitLimit) continue
         estimate = byteEstimate(position)
+      } else if (withCells) {
+        if (prefixes != 0 && isBeyondPrefix(position, prefixEstimate(position))) continue
+        estimate = byteEstimate(position)
       } else if (withPrefix) {
         if (isBeyondPrefix(position, estimate)) continue
         estimate = byteEstimate(position)
@@ -280,24 +301,34 @@ function scanCodes(from: u32, to: u32): void {
 function chooseStage(rows: u32, found: u32): void {
   if (stage != wanted) {
     paused += rows
-    if (paused < pausedMin) return
-    stage = wanted
-    seen = 0
-    passed = 0
-    return
+    if (paused >= pausedMin) {
+      changeStage(wanted)
+      return
+    }
   }
-  if (stage == stageExact) return
+  if (stage == readBytes) return
   seen += rows
   passed += found
   if (seen < seenMin) return
-  const shortBytes = <f64>(stage == stageBits ? queryBytes >> 5 : prefixBytes)
-  const longBytes = <f64>(queryBytes >> 2)
-  if (<f64>passed * scattered * longBytes > <f64>seen * (longBytes - shortBytes)) {
-    stage = stageExact
-    paused = 0
-  }
+  const next = stage == readCells && prefixes != 0 ? readPrefixes : readBytes
+  const longBytes = firstBytes(next)
+  if (<f64>passed * scattered * longBytes > <f64>seen * (longBytes - firstBytes(stage))) changeStage(next)
   seen >>= 1
   passed >>= 1
+}
+
+function changeStage(next: i32): void {
+  stage = next
+  seen = 0
+  passed = 0
+  if (next == wanted) paused = 0
+}
+
+/** Bytes of a row that a stage reads first. */
+function firstBytes(read: i32): f64 {
+  if (read == readCells) return <f64>(cellCount >> 1)
+  if (read == readPrefixes) return <f64>prefixBytes
+  return <f64>(read == readBits ? queryBytes >> 5 : queryBytes >> 2)
 }
 
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
@@ -464,6 +495,18 @@ function beginPrefixes(block: usize, scratch: usize, framedMax: f64): void {
   ground = prefixGround(framedMax)
 }
 
+/** Emits positions that their cells do not put beyond the threshold; their estimates say nothing. */
+function scanCells(from: u32, to: u32): i32 {
+  let count = 0
+  for (let start = from & ~31; start < to; start += 32) {
+    let word = allowedRows(start, from, to)
+    // Fewer are cheaper to look at alone.
+    if (popcnt(word) > 2) word &= rowsWithinCells(start)
+    for (; word != 0; word &= word - 1) putCandidate(candidates, count++, 0, start + ctz(word))
+  }
+  return count
+}
+
 /** Squared distances to prefixes and their rests; emits positions that these do not put beyond the limit. */
 function scanPrefixes(from: u32, to: u32): i32 {
   const padded = prefixBytes
@@ -501,6 +544,16 @@ function scanPrefixes(from: u32, to: u32): i32 {
     }
   }
   return count
+}
+
+// @ts-ignore: decorator
+@inline
+function prefixEstimate(position: u32): f32 {
+  const at = <usize>position << 2
+  const code = prefixes + <usize>position * prefixBytes
+  const product = <f32>productBytes(prefixIntegers, code, prefixBytes) * prefixStep
+  const apart = prefixRest - load<f32>(prefixRests + at)
+  return ground + load<f32>(prefixSquares + at) + load<f32>(prefixScales + at) * product + apart * apart
 }
 
 // @ts-ignore: decorator

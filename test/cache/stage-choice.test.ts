@@ -3,7 +3,7 @@ import { ArenaPool } from '../../src/cache/arena.js'
 import { basisRoomBytes, trainBasis } from '../../src/cache/basis.js'
 import { centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
 import { CodebookCopies, trainCodebook } from '../../src/cache/codebook.js'
-import { choiceRoomBytes, choosePrefix, directionsWorthTrying } from '../../src/cache/prefix-choice.js'
+import { choiceRoomBytes, chooseStages, directionsWorthTrying } from '../../src/cache/stage-choice.js'
 import { frameSample, sampleBytes, TrainingSample } from '../../src/cache/training.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
@@ -16,8 +16,10 @@ afterAll(() => executor.close())
 const dimension = 128
 const rows = 2500
 
-/** How many directions are chosen for rows whose coordinates have these standard deviations. */
-async function chosenFor(deviation: (coordinate: number) => number): Promise<number> {
+/** What is chosen for rows whose coordinates have these standard deviations. */
+async function chosenFor(
+  deviation: (coordinate: number) => number,
+): Promise<{ readonly prefix: number; readonly cells: number }> {
   const random = seededRandom(3)
   const vectors = Float32Array.from({ length: rows * dimension }, (_, i) => gaussian(random) * deviation(i % dimension))
   const directions = directionsWorthTrying(dimension)
@@ -35,14 +37,20 @@ async function chosenFor(deviation: (coordinate: number) => number): Promise<num
   await frameSample(run, sample, codebook)
   const centroids = await trainCentroids(run, sample, { codebook, count: 8, seed: 1 })
   const basis = await trainBasis(run, sample, { count: directions, seed: 1 })
-  return (await choosePrefix(run, sample, { basis, centroids }))?.count ?? 0
+  const chosen = await chooseStages(run, sample, { basis, centroids })
+  return { prefix: chosen?.prefix ?? 0, cells: chosen?.cells?.count ?? 0 }
 }
 
-test('as many directions as it takes, and none where all directions are alike', async () => {
-  const few = await chosenFor((coordinate) => (coordinate < 10 ? 1 : 0.02))
+test('cells and as long a prefix as it takes, and neither where all directions are alike', async () => {
+  expect(await chosenFor((coordinate) => (coordinate < 10 ? 1 : 0.02))).toEqual({ prefix: 16, cells: 16 })
   const more = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.1))
-  expect(few).toBe(16)
-  expect(more).toBeGreaterThan(16)
-  expect(more).toBeLessThanOrEqual(64)
-  expect(await chosenFor(() => 1)).toBe(0)
+  expect(more.prefix).toBeGreaterThan(16)
+  expect(more.prefix).toBeLessThanOrEqual(64)
+  expect(await chosenFor(() => 1)).toEqual({ prefix: 0, cells: 0 })
+})
+
+test('no cells where too many directions matter alike', async () => {
+  const { prefix, cells } = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.45))
+  expect(cells).toBe(0)
+  expect(prefix).toBeGreaterThan(0)
 })
