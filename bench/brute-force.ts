@@ -8,7 +8,7 @@ import { refusal } from './refusal.js'
 
 export async function openBruteForce(dataset: Dataset, { k }: EngineOptions): Promise<Engine> {
   const { count: rows, dimension, metric, base } = dataset
-  const shape = { rows, dimension, metric, quantized: false, clusters: 0, directions: 0 }
+  const shape = { rows, dimension, metric, quantized: false, clusters: 0, directions: 0, cells: 0 }
   const pool = new ArenaPool({ bytesMax: blockBytes(shape) + 2 ** 26, scratchSlots: 1 })
   const allocation = pool.allocate(blockBytes(shape))
   if (allocation === null) throw refusal(`brute: ${rows} rows of ${dimension} numbers do not fit one memory`)
