@@ -9,7 +9,7 @@ export interface Bar {
   readonly limit: {
     readonly kind: 'at least' | 'at most'
     readonly value: number
-    readonly unit: 'times' | 'us' | 'ms' | 'wrong'
+    readonly unit: 'times' | 'us' | 'ms' | 'GiB' | 'wrong'
   }
   /** Null when the report lacks a row that it needs. */
   figure(report: Report): number | null
@@ -134,6 +134,16 @@ export const restartBars = (share: number, ms: number): readonly Bar[] => {
     { what, against: '', limit: { kind: 'at most', value: ms, unit: 'ms' }, figure: restart },
   ]
 }
+
+export const residentAtMost = (gib: number): Bar => ({
+  what: 'resident memory of the server, at any time',
+  against: '',
+  limit: { kind: 'at most', value: gib, unit: 'GiB' },
+  figure({ rows, dataset }) {
+    const bytes = rows[0]?.bytes_per_vector ?? null
+    return bytes === null ? null : (bytes * dataset.n) / 2 ** 30
+  },
+})
 
 /** Every answer that claims to be proven is. */
 export const noneWrong: Bar = {

@@ -8,7 +8,7 @@ import { peerNamed } from './engines/peers.js'
 import { openGateway, searchFor } from './lakegate.js'
 import { bruteForce, countHits, type GroundTruth } from './recall.js'
 import { type Report, type ReportRow, round, timingRow } from './report.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 
 const roundsMin = 3
 
@@ -21,7 +21,7 @@ interface Built {
   readonly recall: number
 }
 
-export const buildSuite: Suite = async (dataset, options, say) => {
+export const buildSuite: DatasetSuite = async (dataset, options, say) => {
   const { k, seed } = options
   const opens = options.peers.map((name) => ({ name, open: peerNamed(name) }))
   const truth = bruteForce({ ...dataset, queryCount: 1 }, k)

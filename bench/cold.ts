@@ -11,11 +11,11 @@ import { timed } from './engine.js'
 import { writeParquet } from './parquet-file.js'
 import { type ReportRow, round, timingRow } from './report.js'
 import { serve } from './served.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 
 const rounds = 3
 
-export const coldSuite: Suite = async (dataset, options, say) => {
+export const coldSuite: DatasetSuite = async (dataset, options, say) => {
   const directory = mkdtempSync(join(tmpdir(), 'lakegate-bench-'))
   const samples: Record<'duckdb' | 'cold' | 'restart', number[]> = { duckdb: [], cold: [], restart: [] }
   try {

@@ -67,16 +67,13 @@ function normal(random: Random): number {
 
 /**
  * ruLake's benchmark data: 100 centroids uniform in [-2, 2)^d, rows = a random centroid + N(0, 0.6) a coordinate, queries
- * from the same centroids.
+ * from the same centroids. The function returned draws so many rows, float32[rows * dimension].
  */
-export function clustered(
-  request: Pick<DatasetRequest, 'count' | 'queryCount' | 'dimension' | 'seed' | 'metric'>,
-): Dataset {
-  const { count, queryCount, dimension } = request
-  const random = seededRandom(request.seed)
+export function clusteredRows(seed: number, dimension: number): (rows: number) => Float32Array {
+  const random = seededRandom(seed)
   const centroidCount = 100
   const centroids = Float32Array.from({ length: centroidCount * dimension }, () => random() * 4 - 2)
-  const draw = (rows: number): Float32Array => {
+  return (rows) => {
     const vectors = new Float32Array(rows * dimension)
     for (let i = 0; i < rows; i++) {
       const centroid = Math.floor(random() * centroidCount) * dimension
@@ -84,9 +81,12 @@ export function clustered(
     }
     return vectors
   }
-  const metric = request.metric ?? 'l2'
+}
+
+function clustered({ count, queryCount, dimension, seed, metric }: DatasetRequest): Dataset {
+  const draw = clusteredRows(seed, dimension)
   const [base, queries, tuning] = [draw(count), draw(queryCount), draw(tuningQueriesMax)]
-  return { name: 'clustered', metric, dimension, count, base, queries, queryCount, tuning }
+  return { name: 'clustered', metric: metric ?? 'l2', dimension, count, base, queries, queryCount, tuning }
 }
 
 const tuningQueriesMax = 200

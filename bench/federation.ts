@@ -7,12 +7,12 @@ import { systemClock } from '#lakegate/core/clock.js'
 import { createServer } from '#lakegate/server/app.js'
 import { type OpenGateway, openGateway, searchFor } from './lakegate.js'
 import { type ReportRow, round } from './report.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 import { measureThroughput, rateRow, type Throughput, type Variant } from './throughput.js'
 
 const collectionCounts = [1, 2, 4]
 
-export const federationSuite: Suite = async (dataset, options, say) => {
+export const federationSuite: DatasetSuite = async (dataset, options, say) => {
   const rows: ReportRow[] = []
   const { k, seed, seconds } = options
 

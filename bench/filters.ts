@@ -6,11 +6,11 @@ import { type OpenGateway, openGateway, searchFor } from './lakegate.js'
 import { measure } from './measure.js'
 import { bruteForce } from './recall.js'
 import { reportRows } from './report.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 
 const thousandths = [1000, 10, 100, 500]
 
-export const filterSuite: Suite = async (dataset, options, say) => {
+export const filterSuite: DatasetSuite = async (dataset, options, say) => {
   const { k, seed, seedCount } = options
   const opened: OpenGateway[] = []
   try {

@@ -9,7 +9,7 @@ import type { HttpServerRequest } from './http-server.js'
 import { bruteForce, countHits } from './recall.js'
 import { refusal } from './refusal.js'
 import { type ReportRow, round } from './report.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 import { datasetRequest } from './suite.js'
 import { measureThroughput, rateRow, type Variant } from './throughput.js'
 
@@ -21,7 +21,7 @@ interface Way {
   readonly requests: readonly Buffer[]
 }
 
-export const httpSuite: Suite = async (dataset, options, say) => {
+export const httpSuite: DatasetSuite = async (dataset, options, say) => {
   const { k, seed, seconds } = options
   say('starting the server')
   // As many worker threads as `serve` would start.

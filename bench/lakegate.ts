@@ -185,7 +185,7 @@ async function openModes(
     return {
       name: 'lakegate',
       mode,
-      settings: null,
+      settings: `index settled after ${Math.round(opened.settledMs)} ms; ${Math.round(opened.committedBytesPerVector)} bytes a vector with what building needed`,
       threads: 1,
       claim,
       buildMs: opened.buildMs,

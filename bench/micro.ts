@@ -16,7 +16,7 @@ import { type Dataset, row } from './dataset.js'
 import { openGateway, searchFor } from './lakegate.js'
 import { refusal } from './refusal.js'
 import { type ReportRow, timingRow } from './report.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 
 /** Rows of the scans and the filters: figures are per this many. */
 const rowsMax = 10_000
@@ -37,7 +37,7 @@ async function loadTinybench(): Promise<typeof import('tinybench')> {
   }
 }
 
-export const microSuite: Suite = async (whole, options, say) => {
+export const microSuite: DatasetSuite = async (whole, options, say) => {
   const { Bench } = await loadTinybench()
   const count = Math.min(rowsMax, whole.count)
   const dataset: Dataset = { ...whole, count, base: whole.base.subarray(0, count * whole.dimension) }

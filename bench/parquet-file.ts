@@ -4,7 +4,7 @@ import { arrayElements } from './array-elements.js'
 import type { Dataset } from './dataset.js'
 
 /** A DuckDB table `base` (id INTEGER, embedding FLOAT[dimension]) with the dataset's rows, in row order. */
-export async function fillTable(connection: duckdb.DuckDBConnection, dataset: Dataset): Promise<void> {
+export async function fillTable(connection: duckdb.DuckDBConnection, dataset: Dataset, firstId = 0): Promise<void> {
   const { dimension, count, base } = dataset
   await connection.run(`CREATE TABLE base (id INTEGER, embedding FLOAT[${dimension}])`)
   const appender = await connection.createAppender('base')
@@ -14,7 +14,7 @@ export async function fillTable(connection: duckdb.DuckDBConnection, dataset: Da
     const chunk = duckdb.DuckDBDataChunk.create(types, rows)
     const ids = chunk.getColumnVector(0)
     const vectors = chunk.getColumnVector(1)
-    flatItems(ids, Int32Array).set(Int32Array.from({ length: rows }, (_, i) => from + i))
+    flatItems(ids, Int32Array).set(Int32Array.from({ length: rows }, (_, i) => firstId + from + i))
     arrayElements(vectors).set(base.subarray(from * dimension, (from + rows) * dimension))
     ids.flush()
     vectors.flush()
@@ -24,10 +24,10 @@ export async function fillTable(connection: duckdb.DuckDBConnection, dataset: Da
 }
 
 /** Writes id and embedding (a list of float32) as one Parquet file, snappy, row groups of DuckDB's default size. */
-export async function writeParquet(path: string, dataset: Dataset): Promise<void> {
+export async function writeParquet(path: string, dataset: Dataset, firstId = 0): Promise<void> {
   const instance = await duckdb.DuckDBInstance.create()
   const connection = await instance.connect()
-  await fillTable(connection, dataset)
+  await fillTable(connection, dataset, firstId)
   await connection.run(`COPY (SELECT id, embedding::FLOAT[] AS embedding FROM base) TO '${path}' (FORMAT parquet)`)
   connection.closeSync()
   instance.closeSync()

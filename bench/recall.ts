@@ -9,24 +9,40 @@ export interface GroundTruth {
 }
 
 export function bruteForce(dataset: Dataset, k: number, allowed: (index: number) => boolean = () => true): GroundTruth {
+  const nearest = Array.from({ length: dataset.queryCount }, (): Near[] => [])
+  nearer(nearest, dataset, { k, firstId: 0, allowed })
+  return { k, kthDistances: Float64Array.from(nearest, (near) => near[k - 1]?.distance ?? Number.POSITIVE_INFINITY) }
+}
+
+export interface Near {
+  readonly id: number
+  readonly distance: number
+}
+
+/**
+ * Takes rows of the dataset that are nearer into each query's list of the k nearest so far, ascending.
+ * @param firstId  of the dataset's first row; the others count on
+ */
+export function nearer(
+  nearest: readonly Near[][],
+  dataset: Dataset,
+  { k, firstId, allowed }: { readonly k: number; readonly firstId: number; allowed(index: number): boolean },
+): void {
   const { base, dimension, metric } = dataset
-  const kthDistances = new Float64Array(dataset.queryCount)
-  for (let q = 0; q < dataset.queryCount; q++) {
+  for (const [q, best] of nearest.entries()) {
     const query = row(dataset.queries, dimension, q)
-    const nearest: number[] = []
     for (let i = 0; i < dataset.count; i++) {
       if (!allowed(i)) continue
-      if (metric === 'l2' && nearest.length === k && fartherThan(nearest[k - 1]!, query, base, i * dimension)) continue
+      const limit = best.length === k ? best[k - 1]!.distance : Number.POSITIVE_INFINITY
+      if (metric === 'l2' && best.length === k && fartherThan(limit, query, base, i * dimension)) continue
       const value = distance(metric, query, row(base, dimension, i))
-      if (nearest.length === k && value >= nearest[k - 1]!) continue
-      let at = nearest.length
-      while (at > 0 && nearest[at - 1]! > value) at--
-      nearest.splice(at, 0, value)
-      if (nearest.length > k) nearest.pop()
+      if (value >= limit) continue
+      let at = best.length
+      while (at > 0 && best[at - 1]!.distance > value) at--
+      best.splice(at, 0, { id: firstId + i, distance: value })
+      if (best.length > k) best.pop()
     }
-    kthDistances[q] = nearest.length === k ? nearest[k - 1]! : Number.POSITIVE_INFINITY
   }
-  return { k, kthDistances }
 }
 
 /** Far above what summing up to 8,192 squares in another order changes, relatively. */

@@ -40,7 +40,7 @@ export function renderReport(report: Report): string {
 }
 
 export const formatFigure = (figure: number | null, unit: Judged['limit']['unit']): string =>
-  figure === null ? 'not run' : `${unit === 'times' ? figure.toFixed(2) : Math.round(figure)} ${unit}`
+  figure === null ? 'not run' : `${unit === 'times' || unit === 'GiB' ? figure.toFixed(2) : Math.round(figure)} ${unit}`
 
 export const formatLimit = ({ kind, value, unit }: Judged['limit']): string => `${kind} ${value} ${unit}`
 

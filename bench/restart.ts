@@ -11,9 +11,9 @@ import { writeParquet } from './parquet-file.js'
 import { bruteForce, countHits, type GroundTruth } from './recall.js'
 import { timingRow } from './report.js'
 import { type ServeOptions, serve } from './served.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 
-export const restartSuite: Suite = async (dataset, { k, seconds }, say) => {
+export const restartSuite: DatasetSuite = async (dataset, { k, seconds }, say) => {
   const directory = mkdtempSync(join(tmpdir(), 'lakegate-bench-'))
   try {
     const path = join(directory, 'rows.parquet')

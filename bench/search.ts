@@ -5,9 +5,9 @@ import { openLakegate } from './lakegate.js'
 import { measure } from './measure.js'
 import { bruteForce } from './recall.js'
 import { reportRows } from './report.js'
-import type { Suite } from './suite.js'
+import type { DatasetSuite } from './suite.js'
 
-export const searchSuite: Suite = async (dataset, options, say) => {
+export const searchSuite: DatasetSuite = async (dataset, options, say) => {
   const engines: Engine[] = []
   try {
     say('building lakegate')

@@ -20,13 +20,16 @@ export interface ServeOptions {
   readonly memoryBytes: number
 }
 
+/** As requests name it. */
+type Recall = 'exact' | number
+
 export interface Served {
   readonly url: string
   readonly pid: number
   /** From the start of the process, by performance.now(). */
   readonly startedMs: number
   /** Row numbers of the nearest. */
-  ask(vector: Float32Array, k: number): Promise<number[]>
+  ask(vector: Float32Array, k: number, recall?: Recall): Promise<number[]>
   /** Resolves when all rows are in clusters. */
   clustered(): Promise<void>
   stop(): Promise<void>
@@ -48,8 +51,8 @@ export async function serve({ path, cacheDirectory, metric, memoryBytes }: Serve
     url,
     pid: child.pid!,
     startedMs,
-    async ask(vector, k) {
-      const body = JSON.stringify({ vector: Array.from(vector), k, deadline_ms: 600_000 })
+    async ask(vector, k, recall = 'exact') {
+      const body = JSON.stringify({ vector: Array.from(vector), k, recall, deadline_ms: 600_000 })
       const headers = { 'content-type': 'application/json' }
       const reply = await request(`${url}/v1/query`, { method: 'POST', headers, body })
       const text = await reply.body.text()

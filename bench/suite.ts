@@ -1,12 +1,25 @@
 /** What one suite of `lakegate bench` is given and gives back. */
 import type { BenchOptions } from '#lakegate/cli/bench-options.js'
 import { type Metric, metrics } from '#lakegate/core/metric.js'
-import type { Dataset, DatasetRequest } from './dataset.js'
+import { type Dataset, type DatasetRequest, loadDataset } from './dataset.js'
 import { refusal } from './refusal.js'
-import type { Report } from './report.js'
+import { describeDataset, type Report } from './report.js'
 
-export type SuiteResult = Pick<Report, 'rows' | 'not_run'>
-export type Suite = (dataset: Dataset, options: BenchOptions, say: (line: string) => void) => Promise<SuiteResult>
+type SuiteResult = Pick<Report, 'rows' | 'not_run'>
+type Say = (line: string) => void
+
+export type Suite = (options: BenchOptions, say: Say) => Promise<SuiteResult & Pick<Report, 'dataset'>>
+
+/** A suite over vectors that are in memory. */
+export type DatasetSuite = (dataset: Dataset, options: BenchOptions, say: Say) => Promise<SuiteResult>
+
+export const overDataset =
+  (suite: DatasetSuite): Suite =>
+  async (options, say) => {
+    const dataset = await loadDataset(datasetRequest(options))
+    say(`${dataset.name}: ${dataset.count} x ${dataset.dimension}`)
+    return { dataset: describeDataset(dataset, options.k), ...(await suite(dataset, options, say)) }
+  }
 
 /** The data that the options ask for. Refuses a metric that is none. */
 export const datasetRequest = (options: BenchOptions): DatasetRequest => ({

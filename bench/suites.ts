@@ -5,29 +5,30 @@ import { fileURLToPath } from 'node:url'
 import type { BenchOptions } from '#lakegate/cli/bench-options.js'
 import { buildSuite } from './build.js'
 import { coldSuite } from './cold.js'
-import { loadDataset } from './dataset.js'
 import { federationSuite } from './federation.js'
 import { filterSuite } from './filters.js'
 import { httpSuite } from './http.js'
 import { microSuite } from './micro.js'
 import { refusal } from './refusal.js'
 import { regressions } from './regression.js'
-import { currentCommit, describeDataset, describeMachine, type Report } from './report.js'
+import { currentCommit, describeMachine, type Report } from './report.js'
 import { readReport, renderJudged, renderReport } from './report-text.js'
 import { restartSuite } from './restart.js'
+import { scaleSuite } from './scale.js'
 import { searchSuite } from './search.js'
-import { datasetRequest, type Suite } from './suite.js'
+import { overDataset, type Suite } from './suite.js'
 import { emptyTable, judgeTable, readTable, runTable } from './table.js'
 
 const suiteTable: Readonly<Record<string, Suite>> = {
-  search: searchSuite,
-  build: buildSuite,
-  filters: filterSuite,
-  federation: federationSuite,
-  http: httpSuite,
-  restart: restartSuite,
-  cold: coldSuite,
-  micro: microSuite,
+  search: overDataset(searchSuite),
+  build: overDataset(buildSuite),
+  filters: overDataset(filterSuite),
+  federation: overDataset(federationSuite),
+  http: overDataset(httpSuite),
+  restart: overDataset(restartSuite),
+  cold: overDataset(coldSuite),
+  micro: overDataset(microSuite),
+  scale: scaleSuite,
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -63,15 +64,13 @@ async function runSuite(options: BenchOptions, say: (line: string) => void): Pro
   const suite = suiteTable[options.suite]
   if (suite === undefined) throw refusal(`suite: expected one of ${suites.join(', ')}, found ${options.suite}`)
   const loadBefore = loadavg()[0]!
-  const dataset = await loadDataset(datasetRequest(options))
-  say(`${dataset.name}: ${dataset.count} x ${dataset.dimension}`)
-  const result = await suite(dataset, options, say)
+  const { dataset, ...result } = await suite(options, say)
   return {
     suite: options.suite,
     machine: describeMachine(loadBefore),
     commit: currentCommit(root),
     seed: options.seed,
-    dataset: describeDataset(dataset, options.k),
+    dataset,
     ...result,
   }
 }

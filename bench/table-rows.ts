@@ -10,6 +10,7 @@ import {
   noneWrong,
   readySoonerThan,
   readyWithin,
+  residentAtMost,
   restartBars,
 } from './bars.js'
 
@@ -35,7 +36,7 @@ const short = (name: string, command: string, bars: readonly Bar[]): TableRow =>
 export const tableRows: readonly TableRow[] = [
   short(
     'clustered-100k',
-    'search --n 100000 --modes exact,certified --peers rabitq@0.999,usearch@0.99,hnswlib@0.999,faiss-ivf@0.99,faiss-rabitq@0.999 --seconds 15',
+    'search --n 100000 --modes exact,certified --peers rabitq@0.999,usearch@0.99,hnswlib@0.999,faiss-ivf@0.99,faiss-rabitq@0.999,faiss-ivf-rabitq@0.999 --seconds 15',
     [
       fasterThan('exact', 'rabitq', 0.999, 40),
       fasterThan('exact', 'usearch', 0.99, 8),
@@ -53,7 +54,7 @@ export const tableRows: readonly TableRow[] = [
   ]),
   short(
     'mnist',
-    'search --dataset mnist784 --query-count 200 --modes exact,certified,0.99 --peers usearch@0.99,usearch@0.998 --seconds 15',
+    'search --dataset mnist784 --query-count 200 --modes exact,certified,0.99 --peers usearch@0.99,usearch@0.998,faiss-rabitq@0.998 --seconds 15',
     [
       fasterThan('exact', 'usearch', 0.998, 1.5),
       fasterThan('0.99', 'usearch', 0.99, 2.5),
@@ -63,7 +64,7 @@ export const tableRows: readonly TableRow[] = [
   ),
   short(
     'minilm',
-    'search --dataset minilm384 --modes exact,certified@1e-5,0.95,brute --peers usearch@0.95,usearch@0.999,usearch@0.9995,hnswlib@0.999,faiss-hnsw@0.999,faiss-ivf@0.999,faiss-rabitq@0.999,lancedb@0.95,sqlite-vec,duckdb,usearch-exact --seconds 20',
+    'search --dataset minilm384 --modes exact,certified@1e-5,0.95,brute --peers usearch@0.95,usearch@0.999,usearch@0.9995,hnswlib@0.999,faiss-hnsw@0.999,faiss-ivf@0.999,faiss-rabitq@0.95,faiss-rabitq@0.999,lancedb@0.95,sqlite-vec,duckdb,usearch-exact --seconds 20',
     [
       fasterThan('certified@1e-5', 'usearch', 0.999, 4),
       fasterThanBruteForce('exact', 6),
@@ -78,4 +79,10 @@ export const tableRows: readonly TableRow[] = [
   short('filters-minilm', 'filters --dataset minilm384 --seconds 5', filterBars),
   short('http', 'http --n 100000 --query-count 200 --seconds 16', [httpShare(8, 0.5)]),
   short('restart', 'restart --n 1000000 --seconds 60', restartBars(0.2, 2000)),
+  {
+    name: 'scale-10m',
+    args: ['scale', '--n', '10000000', '--query-count', '50'],
+    bars: [residentAtMost(6), noneWrong],
+    long: true,
+  },
 ]

@@ -14,7 +14,8 @@ const python = join(peersDirectory, '.venv/bin/python')
 const kinds = {
   hnsw: { engine: 'faiss-hnsw', effort: (k: number): Effort => ({ name: 'efSearch', min: k, max: 4096 }) },
   ivf: { engine: 'faiss-ivf', effort: (): Effort => ({ name: 'nprobe', min: 1, max: 1024 }) },
-  rabitq: { engine: 'faiss-rabitq', effort: (): Effort => ({ name: 'nprobe', min: 1, max: 1024 }) },
+  rabitq: { engine: 'faiss-rabitq', effort: (): Effort => ({ name: 'refine factor', min: 1, max: 1024 }) },
+  'ivf-rabitq': { engine: 'faiss-ivf-rabitq', effort: (): Effort => ({ name: 'nprobe', min: 1, max: 1024 }) },
 } as const
 
 export const openFaiss =

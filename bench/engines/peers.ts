@@ -21,6 +21,7 @@ const peers: Readonly<Record<string, OpenPeer>> = {
   'faiss-hnsw': openFaiss('hnsw'),
   'faiss-ivf': openFaiss('ivf'),
   'faiss-rabitq': openFaiss('rabitq'),
+  'faiss-ivf-rabitq': openFaiss('ivf-rabitq'),
 }
 
 /** Refuses a name that is not known. */

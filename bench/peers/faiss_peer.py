@@ -25,14 +25,13 @@ def build(kind, metric, vectors):
     measure = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     lists = max(1, min(round(4 * math.sqrt(count)), count // 39))
     if kind == "hnsw":
-        index = faiss.IndexHNSWFlat(dim, 16, measure)
-        index.hnsw.efConstruction = 200
-        settings = "M 16, efConstruction 200"
+        index = faiss.IndexHNSWFlat(dim, 32, measure)
+        settings = f"M 32, efConstruction {index.hnsw.efConstruction}"
     elif kind == "ivf":
         settings = f"IVF{lists},Flat"
         index = faiss.index_factory(dim, settings, measure)
     else:
-        settings = f"IVF{lists},RaBitQfs,Refine(Flat)"
+        settings = "RaBitQfs,Refine(Flat)" if kind == "rabitq" else f"IVF{lists},RaBitQfs,Refine(Flat)"
         index = faiss.index_factory(dim, settings, measure)
     if not index.is_trained:
         index.train(vectors)
@@ -45,10 +44,12 @@ def parameters(kind, effort):
         return faiss.SearchParametersHNSW(efSearch=effort)
     if kind == "ivf":
         return faiss.SearchParametersIVF(nprobe=effort)
-    # Refining more candidates than 40 k no longer helps where the lists are too few.
+    if kind == "rabitq":
+        return faiss.IndexRefineSearchParameters(k_factor=effort)
+    # Where more lists are probed, more candidates are near enough to need their vectors.
     probing = faiss.IVFRaBitQSearchParameters()
     probing.nprobe = effort
-    return faiss.IndexRefineSearchParameters(k_factor=min(4 + effort / 2, 40), base_index_params=probing)
+    return faiss.IndexRefineSearchParameters(k_factor=min(10 + effort / 4, 40), base_index_params=probing)
 
 
 def normalized(vectors):

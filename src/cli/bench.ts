@@ -21,7 +21,7 @@ export const bench = defineCommand({
   about: `
 Suites: search (engines beside each other), build (time until ready, and memory), filters (1, 10 and 50 %),
 federation (1, 2 and 4 collections, one and more threads), http (throughput from another process), restart (process
-start to first right answer), table (the bars that lakegate is held to; exit code 1 when one is missed), cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one).
+start to first right answer), scale (more rows than memory holds), table (the bars that lakegate is held to; exit code 1 when one is missed), cold (first answer from a Parquet file beside DuckDB reading it), micro (hot functions one by one).
 Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
   flags: {
     dataset: { type: 'string', value: 'NAME', about: 'clustered (default), mnist784, minilm384 or sample.' },
@@ -42,7 +42,7 @@ Engines take turns. Peers are installed apart: docs/guides/benchmarks.md.`,
       type: 'string',
       value: 'LIST',
       about:
-        'Other engines as name or name@recall, each tuned to its recall (default .99): usearch, usearch-exact, hnswlib, rabitq, duckdb, lancedb, sqlite-vec, faiss-hnsw, faiss-ivf, faiss-rabitq.',
+        'Other engines as name or name@recall, each tuned to its recall (default .99): usearch, usearch-exact, hnswlib, rabitq, duckdb, lancedb, sqlite-vec, faiss-hnsw, faiss-ivf, faiss-rabitq, faiss-ivf-rabitq.',
     },
     threads: { type: 'string', value: 'N', about: 'Worker threads of the throughput rows (default 2).' },
     seed: { type: 'string', value: 'S', about: 'Seed of data, rotation and peers (default 42).' },

@@ -120,7 +120,7 @@ test('bench micro: one row a hot function, in the same form', async () => {
 
 test('every peer that was asked for is in the report: measured, or not run with its reason', async () => {
   const peers =
-    'usearch@0.9,usearch@0.99,usearch-exact,hnswlib,rabitq,lancedb,sqlite-vec,faiss-hnsw,faiss-ivf,faiss-rabitq'
+    'usearch@0.9,usearch@0.99,usearch-exact,hnswlib,rabitq,lancedb,sqlite-vec,faiss-hnsw,faiss-ivf,faiss-rabitq,faiss-ivf-rabitq'
   const found = await report(['search', ...small, '--dim', '16', '--modes', 'exact', '--seeds', '2', '--peers', peers])
   const notRun = found.not_run as { engine: string; reason: string }[]
   const engines = new Set([...found.rows.map((row) => row.engine), ...notRun.map(({ engine }) => engine)])
@@ -168,4 +168,14 @@ test('bench --against: the report of another suite is refused', async () => {
     code: 2,
     stderr: `lakegate: ${path}: expected a report of bench micro, found suite "search"\n`,
   })
+})
+
+test('bench scale: files are drawn one by one, answers over HTTP are right, and resident memory is told', async () => {
+  const found = await report(['scale', '--n', '5000', '--dim', '16', '--query-count', '5'])
+  expect(found.rows.map((row) => [row.mode, row.recall_at_k])).toEqual([
+    ['exact, over HTTP', 1],
+    ['0.99, over HTTP', expect.closeTo(1, 1)],
+  ])
+  expect(found.rows[0]).toMatchObject({ certificate: { kind: 'proven', violations: 0, queries: 5 } })
+  expect(found.rows[0]!.bytes_per_vector).toBeGreaterThan(1000)
 })
