@@ -12,11 +12,15 @@ export function compareUtf8(a: string, b: string): number {
     const y = b.charCodeAt(i)
     if (x !== y) {
       if (x < 0xd800 || y < 0xd800) return x - y
-      return Buffer.compare(encoder.encode(a.slice(i)), encoder.encode(b.slice(i)))
+      // A pair is one character: its second half alone would be encoded as U+FFFD, whatever it is.
+      const from = isHighSurrogate(a.charCodeAt(i - 1)) ? i - 1 : i
+      return Buffer.compare(encoder.encode(a.slice(from)), encoder.encode(b.slice(from))) || x - y
     }
   }
   return a.length - b.length
 }
+
+const isHighSurrogate = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00
 
 /** Total order of law 3: integers before strings, integers by value, strings by UTF-8 bytes. */
 export function compareIds(a: RowId, b: RowId): number {
