@@ -57,7 +57,14 @@ async function serve(opened: OpenGateway): Promise<Served> {
     gateway: opened.gateway,
     clock: systemClock,
     log: pino({ level: 'silent' }),
-    config: { bodyBytesMax: 2 ** 24, kMax: 10_000, deadlineMs: 60_000, graceMs: 1000, version: 'bench' },
+    config: {
+      bodyBytesMax: 2 ** 24,
+      connectionsMax: 1024,
+      kMax: 10_000,
+      deadlineMs: 60_000,
+      graceMs: 1000,
+      version: 'bench',
+    },
   })
   return { url: await server.listen({ host: '127.0.0.1', port: 0 }), close: () => server.close() }
 }

@@ -21,7 +21,14 @@ const server = createServer({
   gateway: opened.gateway,
   clock: systemClock,
   log: pino({ level: 'silent' }),
-  config: { bodyBytesMax: 2 ** 24, kMax: 10_000, deadlineMs: 60_000, graceMs: 1000, version: 'bench' },
+  config: {
+    bodyBytesMax: 2 ** 24,
+    connectionsMax: 1024,
+    kMax: 10_000,
+    deadlineMs: 60_000,
+    graceMs: 1000,
+    version: 'bench',
+  },
 })
 server.register(async (scope) => {
   scope.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>

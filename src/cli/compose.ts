@@ -117,6 +117,7 @@ export async function compose(
       gateway,
       config: {
         bodyBytesMax: config.server.bodyBytesMax,
+        connectionsMax: config.server.connectionsMax,
         kMax: config.query.kMax,
         deadlineMs: config.query.deadlineMs,
         graceMs: options.graceMs,
@@ -128,11 +129,15 @@ export async function compose(
     })
     opened.push(() => server.close())
     const listen = async (): Promise<string> => {
-      const { host, port, rvfPort } = config.server
+      const { port, rvfPort, connectionsMax } = config.server
+      // One address: the framework would open a second server for the other, with a limit on connections of its own.
+      const host = config.server.host === 'localhost' ? '127.0.0.1' : config.server.host
       const url = await attemptListen(host, port, () => server.listen({ host, port }))
       if (rvfPort === null) return url
       const rules = { kMax: config.query.kMax, deadlineMs: config.query.deadlineMs }
-      const rvf = await attemptListen(host, rvfPort, () => startRvfTcp({ gateway, host, port: rvfPort, rules, log }))
+      const rvf = await attemptListen(host, rvfPort, () =>
+        startRvfTcp({ gateway, host, port: rvfPort, rules, connectionsMax, log }),
+      )
       opened.push(() => rvf.close(options.graceMs))
       log.info(`RVF over TCP on ${host}:${rvf.port}`)
       return url

@@ -119,6 +119,13 @@ export const settings = {
       'none',
       'TCP port of the binary RVF protocol; not opened unless set. 0 takes a free one.',
     ),
+    connectionsMax: setting(
+      'connections_max',
+      integer(1, 65_535),
+      limits.connectionsMax,
+      String(limits.connectionsMax),
+      'Connections at a time, of HTTP and of RVF each; more are answered 503 and closed.',
+    ),
     bodyBytesMax: setting('body_limit', size, limits.bodyBytesMax, '"16MiB"', 'Largest request body.'),
   },
   cache: {

@@ -48,6 +48,7 @@ export const errorTable = {
   LG_COLLECTION_NOT_FOUND: { status: 404, rvf: 0x0106, retry: 'no', title: 'There is no such collection.' },
   LG_ROW_NOT_FOUND: { status: 404, rvf: 404, retry: 'no', title: 'The collection has no row with this id.' },
   LG_METHOD_NOT_ALLOWED: { status: 405, rvf: 405, retry: 'no', title: 'The route exists, but not for this method.' },
+  LG_REQUEST_TIMEOUT: { status: 408, rvf: 408, retry: 'later', title: 'The request did not arrive in time.' },
   LG_CONFLICT: { status: 409, rvf: 409, retry: 'no', title: 'The change contradicts what exists.' },
   LG_LOCK_HELD: { status: 409, rvf: 0x0300, retry: 'later', title: 'Another process holds the lock.' },
   LG_GENERATION_EXPIRED: {
@@ -71,6 +72,7 @@ export const errorTable = {
   },
   LG_BAD_ROW: { status: 422, rvf: 422, retry: 'no', title: 'A part holds a row whose vector or id is not usable.' },
   LG_RATE_LIMITED: { status: 429, rvf: 429, retry: 'later', title: 'Too many requests.' },
+  LG_HEADERS_TOO_LARGE: { status: 431, rvf: 431, retry: 'no', title: 'Request line and headers are too long.' },
   LG_CANCELLED: { status: 499, rvf: 499, retry: 'no', title: 'The caller went away before the answer was ready.' },
   LG_INTERNAL: { status: 500, rvf: 500, retry: 'no', title: 'A defect in lakegate.' },
   LG_CERTIFICATE_VIOLATED: {

@@ -11,8 +11,9 @@ import type { Gateway } from '../federation/gateway.js'
 import { auditRoutes } from './audit-routes.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
+import { answerBrokenRequest, limitConnections } from './connections.js'
 import type { ServerContext } from './context.js'
-import { sendError, unsupportedEncoding } from './error-reply.js'
+import { refuseOtherCharset, sendError, unsupportedEncoding } from './error-reply.js'
 import { refuseForeignPage } from './foreign-pages.js'
 import { liveRoutes } from './live-socket.js'
 import { createMetrics } from './metrics.js'
@@ -25,6 +26,8 @@ import { sourceRoutes } from './source-routes.js'
 
 export interface ServerConfig {
   readonly bodyBytesMax: number
+  /** Connections at a time, WebSockets included. */
+  readonly connectionsMax: number
   readonly kMax: number
   /** For requests that name no deadline. */
   readonly deadlineMs: number
@@ -68,13 +71,15 @@ export function createServer(options: ServerOptions): FastifyInstance {
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
     // A logger of its own for every request would cost more than parsing it, and only failures are logged.
     childLoggerFactory: (logger) => logger,
+    clientErrorHandler: answerBrokenRequest,
   })
+  const connections = limitConnections(app.server, config.connectionsMax)
   const context: ServerContext = {
     gateway,
     clock,
     rules: { kMax: config.kMax, deadlineMs: config.deadlineMs },
     cancellation: createCancellation(),
-    metrics: createMetrics(gateway, options.registry),
+    metrics: createMetrics(gateway, connections, options.registry),
   }
 
   // Parsers beside the routes check bodies; schemas describe them. Query strings are flat, so their names are checked here.
@@ -88,8 +93,9 @@ export function createServer(options: ServerOptions): FastifyInstance {
   })
   app.setSerializerCompiler(() => (body) => stringifyJson(body as JsonValue))
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
+      refuseOtherCharset(request)
       done(null, parseJsonWithVector(body as Buffer))
     } catch (error) {
       done(error as Error)

@@ -57,6 +57,19 @@ export const unsupportedEncoding = (found: string): GatewayError =>
     { field: 'content-encoding' },
   )
 
+const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i
+
+/** JSON is UTF-8 (RFC 8259); read as anything else its bytes would mean other text. */
+export function refuseOtherCharset(request: FastifyRequest): void {
+  const found = charset.exec(request.headers['content-type'] ?? '')?.[1]
+  if (found === undefined || /^(utf-?8|us-ascii)$/i.test(found)) return
+  throw new GatewayError(
+    'LG_UNSUPPORTED_MEDIA_TYPE',
+    `content-type: expected charset utf-8 (or none), found ${JSON.stringify(found.slice(0, 40))}`,
+    { field: 'content-type' },
+  )
+}
+
 export const unsupportedMediaType = (request: FastifyRequest, expected = 'application/json'): GatewayError =>
   new GatewayError(
     'LG_UNSUPPORTED_MEDIA_TYPE',

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
 import { GatewayError } from '../core/errors.js'
 import { formatCollection } from '../core/generation.js'
+import { limits } from '../core/limits.js'
 import type { GatewayEvent } from '../federation/gateway.js'
 import type { ServerContext } from './context.js'
 import * as schemas from './schemas.js'
@@ -10,7 +11,6 @@ import * as schemas from './schemas.js'
 /** A client that has not read this much is dropped. */
 const bufferedBytesMax = 1024 * 1024
 const heartbeatMs = 30_000
-const clientsMax = 1024
 
 export function liveRoutes(context: ServerContext) {
   const { gateway, clock } = context
@@ -45,8 +45,8 @@ export function liveRoutes(context: ServerContext) {
     })
 
     const accept = (socket: WebSocket): void => {
-      if (clients.size >= clientsMax) {
-        socket.close(1013, 'too many clients')
+      if (clients.size >= limits.liveClientsMax) {
+        socket.close(1013, `too many clients: expected at most ${limits.liveClientsMax} (the limit liveClientsMax)`)
         return
       }
       const state = { alive: true }

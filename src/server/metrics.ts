@@ -3,6 +3,7 @@ import type { GatewayError } from '../core/errors.js'
 import type { Answer } from '../federation/answer.js'
 import type { AuditStatistics, ContractAudit } from '../federation/audit.js'
 import type { Gateway } from '../federation/gateway.js'
+import type { ConnectionCounts } from './connections.js'
 
 export interface Metrics {
   readonly registry: Registry
@@ -15,7 +16,7 @@ export interface Metrics {
 const misnamedTotals = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
 /** Prometheus metrics of one server. @param registry the server's own when it is given none */
-export function createMetrics(gateway: Gateway, registry = new Registry()): Metrics {
+export function createMetrics(gateway: Gateway, connections: ConnectionCounts, registry = new Registry()): Metrics {
   collectDefaultMetrics({ register: registry })
   for (const name of misnamedTotals) registry.removeSingleMetric(name)
   const registers = [registry]
@@ -59,6 +60,16 @@ export function createMetrics(gateway: Gateway, registry = new Registry()): Metr
   gauge('lakegate_cache_disk_bytes', 'Bytes of segment and graph files.', () => gateway.cache().diskBytes)
   gauge('lakegate_cache_disk_limit_bytes', 'The disk budget.', () => gateway.cache().diskBytesMax)
   gauge('lakegate_cache_arenas', 'Shared WebAssembly memories in the pool.', () => gateway.cache().arenas)
+  gauge('lakegate_http_connections', 'Open connections of the HTTP server.', () => connections.open)
+  new Counter({
+    name: 'lakegate_http_connections_refused_total',
+    help: 'Connections refused because server.connections_max were open.',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(connections.refused)
+    },
+  })
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
   if (gateway.auditStatistics() !== null) auditMetrics(gateway, registers)
   // prom-client hashes labels at every lookup; there are few of each.

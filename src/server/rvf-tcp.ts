@@ -26,6 +26,7 @@ export interface RvfTcpOptions {
   /** 0 takes a free one. */
   readonly port: number
   readonly rules: QueryRules
+  readonly connectionsMax: number
   readonly log: FastifyBaseLogger
   /** A connection on which nothing moves for this long is closed. */
   readonly idleMs?: number
@@ -38,19 +39,25 @@ export interface RvfTcpServer {
 }
 
 const idleMsDefault = 300_000
-const connectionsMax = 1024
 const lingerMs = 2000
+/** Refused connections that are told why at one time. */
+const farewellsMax = 128
 
 /** Resolves when listening; rejects with the listen error. */
 export async function startRvfTcp(options: RvfTcpOptions): Promise<RvfTcpServer> {
   const connections = new Map<Socket, Connection>()
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+    if (connections.size >= options.connectionsMax) {
+      refuse(socket, options.connectionsMax)
+      return
+    }
     const connection = new Connection(socket, options)
     connections.set(socket, connection)
     socket.once('close', () => connections.delete(socket))
     void connection.serve()
   })
-  server.maxConnections = connectionsMax
+  // Beyond these, connections are closed without a word.
+  server.maxConnections = options.connectionsMax + farewellsMax
   server.listen(options.port, options.host)
   await once(server, 'listening')
   return {
@@ -66,6 +73,19 @@ export async function startRvfTcp(options: RvfTcpOptions): Promise<RvfTcpServer>
       clearTimeout(timer)
     },
   }
+}
+
+function refuse(socket: Socket, connectionsMax: number): void {
+  const error = new GatewayError(
+    'LG_OVERLOADED',
+    `connections: expected at most ${connectionsMax} at a time (the limit server.connections_max)`,
+  )
+  const timer = setTimeout(() => socket.destroy(), lingerMs)
+  socket.once('close', () => clearTimeout(timer))
+  socket.on('error', () => socket.destroy())
+  // Unread bytes would turn the close into a reset, and the reply would be lost.
+  socket.resume()
+  socket.end(encodeFrame(replyTypes.error, new Uint8Array(3), encodeError(error.rvfCode, error.message)))
 }
 
 class Connection {

@@ -18,7 +18,7 @@ function problems(toml: string, environment: Record<string, string> = {}): strin
 describe('configuration', () => {
   test('nothing given means the documented defaults', () => {
     expect(readConfig(null, {})).toEqual({
-      server: { host: '127.0.0.1', port: 8080, rvfPort: null, bodyBytesMax: 16 * 2 ** 20 },
+      server: { host: '127.0.0.1', port: 8080, rvfPort: null, connectionsMax: 1024, bodyBytesMax: 16 * 2 ** 20 },
       cache: { dir: './.lakegate', memoryBytesMax: 2 * 2 ** 30, diskBytesMax: 20 * 2 ** 30, workers: 0 },
       query: { kMax: 10_000, deadlineMs: 10_000, consistency: null },
       audit: { every: 1000 },

@@ -39,6 +39,19 @@ describe('POST /v1/query', () => {
     )
   })
 
+  test.each(['application/json; charset=utf-8', 'application/json;charset="UTF-8"'])(
+    'takes JSON sent as %s',
+    async (type) => {
+      const reply = await testServer(recordingGateway()).inject({
+        method: 'POST',
+        url: '/v1/query',
+        payload: '{"vector":[1],"k":1}',
+        headers: { 'content-type': type },
+      })
+      expect(reply.statusCode).toBe(200)
+    },
+  )
+
   test('a failure nobody foresaw says nothing of its cause', async () => {
     const gateway = fakeGateway({
       search: async () => {

@@ -75,6 +75,7 @@ describe.skipIf(!haveShared)('what a real RVF server was recorded to answer', ()
       host: '127.0.0.1',
       port: 0,
       rules: testConfig,
+      connectionsMax: testConfig.connectionsMax,
       log: pino({ level: 'silent' }),
     })
     close = async () => {

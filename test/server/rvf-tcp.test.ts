@@ -17,12 +17,13 @@ afterEach(async () => {
   for (const server of servers.splice(0)) await server.close(0)
 })
 
-async function start(gateway: Gateway, options: { readonly idleMs?: number } = {}) {
+async function start(gateway: Gateway, options: { readonly idleMs?: number; readonly connectionsMax?: number } = {}) {
   const server = await startRvfTcp({
     gateway,
     host: '127.0.0.1',
     port: 0,
     rules: { kMax: 10, deadlineMs: 1000 },
+    connectionsMax: 1024,
     log: pino({ level: 'silent' }),
     ...options,
   })
@@ -218,4 +219,12 @@ describe('RVF over TCP', () => {
     expect(split(await replies).map((reply) => reply.type)).toEqual([0x81])
     await closed
   })
+})
+
+test('law 13: a connection too many gets an error frame and is closed', async () => {
+  const server = await start(fakeGateway({}), { connectionsMax: 1 })
+  await dial(server)
+  const [reply] = split(await buffer(await dial(server)))
+  expect(reply).toMatchObject({ type: 0xff, id: 0 })
+  expect(reply!.payload.toString()).toContain('at most 1 at a time (the limit server.connections_max)')
 })

@@ -6,6 +6,7 @@ import { createServer, type ServerConfig } from '../../src/server/app.js'
 
 export const testConfig: ServerConfig = {
   bodyBytesMax: 16 * 1024 * 1024,
+  connectionsMax: 1024,
   kMax: 10_000,
   deadlineMs: 10_000,
   graceMs: 1000,

@@ -1,0 +1,124 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
+import type { FastifyInstance } from 'fastify'
+import { afterEach, describe, expect, test } from 'vitest'
+import { fakeGateway } from './fake-gateway.js'
+import { testServer } from './test-server.js'
+
+const apps: FastifyInstance[] = []
+const sockets: Socket[] = []
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy()
+  for (const app of apps.splice(0)) await app.close()
+})
+
+async function listening(connectionsMax: number): Promise<{ readonly app: FastifyInstance; dial(): Socket }> {
+  const app = testServer(fakeGateway({}), { connectionsMax })
+  apps.push(app)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  return {
+    app,
+    dial() {
+      const socket = connect(port, '127.0.0.1')
+      sockets.push(socket)
+      return socket
+    },
+  }
+}
+
+const health = 'GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n'
+
+/** Sends a request and resolves with the first bytes of the reply; the connection stays open. */
+async function asked(socket: Socket): Promise<string> {
+  socket.write(health)
+  return String((await once(socket, 'data'))[0])
+}
+
+const replyOf = (raw: string) => ({
+  status: Number(/^HTTP\/1\.1 (\d+) /.exec(raw)?.[1]),
+  body: JSON.parse(raw.slice(raw.indexOf('\r\n\r\n'))) as Record<string, unknown>,
+})
+
+const metric = async (app: FastifyInstance, name: string): Promise<number> => {
+  const page = (await app.inject('/metrics')).body
+  return Number(
+    page
+      .split('\n')
+      .find((line) => line.startsWith(`${name} `))!
+      .split(' ')[1],
+  )
+}
+
+describe('law 13: connections_max', () => {
+  test('a connection too many is told so and closed; when one closes there is room again', async () => {
+    const { app, dial } = await listening(2)
+    const [first, second] = [dial(), dial()]
+    expect(await asked(first)).toMatch(/^HTTP\/1.1 200/)
+    expect(await asked(second)).toMatch(/^HTTP\/1.1 200/)
+    const third = dial()
+    third.write(health)
+    const { status, body } = replyOf(await text(third))
+    expect(status).toBe(503)
+    expect(body).toMatchObject({
+      lg_code: 'LG_OVERLOADED',
+      retry: 'later',
+      error: expect.stringMatching(/at most 2 .*server\.connections_max/),
+    })
+    expect(await asked(first)).toMatch(/^HTTP\/1.1 200/)
+    expect(await metric(app, 'lakegate_http_connections')).toBe(2)
+    expect(await metric(app, 'lakegate_http_connections_refused_total')).toBe(1)
+    second.destroy()
+    await expect.poll(() => metric(app, 'lakegate_http_connections')).toBe(1)
+    expect(await asked(dial())).toMatch(/^HTTP\/1.1 200/)
+  })
+
+  test('of a burst, as many are served as there is room for, and the server lives on', async () => {
+    const { app, dial } = await listening(50)
+    const outcomes = await Promise.all(
+      Array.from({ length: 2000 }, async () => {
+        const socket = dial()
+        socket.on('error', () => undefined) // a flood is closed without a word
+        socket.write(health)
+        const [data] = await Promise.race([once(socket, 'data'), once(socket, 'close')])
+        return Buffer.isBuffer(data) ? String(data).slice(9, 12) : 'closed'
+      }),
+    )
+    const count = (outcome: string): number => outcomes.filter((found) => found === outcome).length
+    expect(count('200')).toBe(50)
+    expect(count('503')).toBeGreaterThan(0)
+    expect(count('200') + count('503') + count('closed')).toBe(2000)
+    expect(await metric(app, 'lakegate_http_connections')).toBe(50)
+    for (const socket of sockets.splice(0)) socket.destroy()
+    await expect.poll(() => metric(app, 'lakegate_http_connections')).toBe(0)
+    expect(await asked(dial())).toMatch(/^HTTP\/1.1 200/)
+  })
+})
+
+describe('bytes that the HTTP parser refuses', () => {
+  test.each([
+    ['no HTTP', '\u0000\u0001nonsense\r\n\r\n', 400, 'LG_INVALID_REQUEST'],
+    ['a broken header', 'GET / HTTP/1.1\r\nno colon\r\n\r\n', 400, 'LG_INVALID_REQUEST'],
+    ['headers without end', `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}`, 431, 'LG_HEADERS_TOO_LARGE'],
+  ])('%s gets our error body, and a closed connection', async (_name, bytes, status, code) => {
+    const { dial } = await listening(10)
+    const socket = dial()
+    socket.write(bytes)
+    const reply = replyOf(await text(socket))
+    expect(reply.status).toBe(status)
+    expect(reply.body).toMatchObject({ lg_code: code, docs: `docs/errors.md#${code.toLowerCase()}` })
+  })
+
+  test('a request that does not arrive in time gets 408', async () => {
+    const { app, dial } = await listening(10)
+    const accepted = once(app.server, 'connection')
+    const socket = dial()
+    const [serverSide] = await accepted
+    // Node looks for late requests every 30 seconds; this is what it then does.
+    app.server.emit('clientError', Object.assign(new Error('late'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), serverSide)
+    const reply = replyOf(await text(socket))
+    expect(reply.status).toBe(408)
+    expect(reply.body).toMatchObject({ lg_code: 'LG_REQUEST_TIMEOUT', retry: 'later' })
+  })
+})
