@@ -14,8 +14,9 @@ import type { Suite } from './suite.js'
 
 const rowsPerFile = 1_000_000
 /** Of the bytes of the vectors, what the cache may take: enough for codes, too little for the originals. */
-const memoryShare = 0.7
-const memoryBytesMin = 2 ** 29
+const memoryShare = 0.75
+/** Less would leave no room to build in. */
+const memoryBytesMin = 2 ** 28
 const contracts = ['exact', 0.99] as const
 
 export const scaleSuite: Suite = async ({ count, dimension, seed, queryCount, k }, say) => {

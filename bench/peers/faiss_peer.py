@@ -78,10 +78,11 @@ def main():
             reply = {"ms": ms, "bytes": len(faiss.serialize_index(index)), "settings": settings}
         else:
             query = np.frombuffer(requests.read(4 * dim), dtype=np.float32).reshape(1, dim)
+            effort = parameters(kind, request["effort"])
             started = time.perf_counter()
             if metric == "cosine":
                 query = normalized(query.copy())
-            _, ids = index.search(query, request["k"], params=parameters(kind, request["effort"]))
+            _, ids = index.search(query, request["k"], params=effort)
             us = (time.perf_counter() - started) * 1e6
             reply = {"ids": ids[0].tolist(), "us": us}
         replies.write(json.dumps(reply) + "\n")
