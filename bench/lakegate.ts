@@ -122,6 +122,7 @@ export function searchFor(
     deadlineMs: 600_000,
     requireComplete: true,
     receipt: 'summary',
+    costBytesMax: Infinity,
     canonical: () => ({}),
   }
 }

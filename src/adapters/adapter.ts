@@ -73,6 +73,11 @@ export interface PushdownQuery {
   readonly filter: Predicate | null
 }
 
+/** What a source reads, and may charge for. */
+export interface Cost {
+  readonly bytes: number
+}
+
 /**
  * A source of vectors. Generic parts are done around it (single flight, retries after GenerationExpired, budgets), so an
  * adapter only lists, pins and reads. Vendor drivers load on first use.
@@ -100,6 +105,11 @@ export interface BackendAdapter {
    * LG_GENERATION_EXPIRED, so a consumer that saw the end saw one version. Bad rows: LG_BAD_ROW naming part and row.
    */
   pullVectors(request: PullRequest, options: CallOptions): AsyncIterable<VectorBatch>
+  /**
+   * What pulling the current generation of a collection would cost, without reading vectors: a dry run, where a source has
+   * one. Without it, the parts of the manifest say how many bytes they have.
+   */
+  estimate?(collection: string, options: CallOptions): Promise<Cost>
   /** A verdict without I/O. */
   supportsPushdown(query: PushdownQuery): Pushdown
   /** The local directory beside the source's data, where its table.rulake.json belongs; absent for sources without one. */

@@ -40,6 +40,8 @@ export interface Query {
   readonly asOf: readonly AsOf[]
   readonly deadlineMs: number
   readonly requireComplete: boolean
+  /** Bytes that sources may read for this query; Infinity for no limit. */
+  readonly costBytesMax: number
   readonly receipt: 'none' | 'summary' | 'full'
   /** The request as the caller wrote it, canonicalised: what a full receipt repeats and `verify` runs again. Made when asked for. */
   canonical(): Readonly<Record<string, unknown>>

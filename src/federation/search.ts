@@ -7,6 +7,7 @@ import type { Answer, Certificate } from './answer.js'
 import type { AnswerObserver } from './audit.js'
 import type { Catalog } from './catalog.js'
 import { certificateOf, weakest } from './certificate.js'
+import { checkCost } from './cost.js'
 import type { Deadline } from './deadline.js'
 import { fanOut, type ShardOutcome } from './fan-out.js'
 import type { Log } from './log.js'
@@ -33,6 +34,7 @@ type Hits = Extract<ShardOutcome, { readonly kind: 'hits' }>
 /** @param pins may be shared with other queries, which then see the same generations; stays open */
 export async function search(query: Query, context: SearchContext, pins: Pins, deadline: Deadline): Promise<Answer> {
   const plan = await deadline.race(planQuery(context.catalog, query, context.consistencyOf))
+  if (query.costBytesMax !== Infinity) await deadline.race(checkCost(plan, query, context, deadline.signal))
   const vector = await targetVector(query, context, pins, deadline)
   checkKnownSpaces(plan, query, vector.length, context.cache)
 

@@ -63,7 +63,6 @@ export function parseQuery(body: unknown, rules: QueryRules, prefix = ''): Query
   const k = parseK(fields.k, `${prefix}k`, rules.kMax)
   if (fields.ef_search !== undefined)
     readWhole(fields.ef_search, `${prefix}ef_search`, { min: 0, max: 2 ** 32 - 1, limit: 'ef_search' })
-  if (fields.max_cost !== undefined) parseMaxCost(fields.max_cost, `${prefix}max_cost`)
   const filter = fields.filter === undefined ? null : parseFilter(fields.filter, `${prefix}filter`)
   return {
     target,
@@ -87,6 +86,7 @@ export function parseQuery(body: unknown, rules: QueryRules, prefix = ''): Query
             limit: 'deadlineMsMax',
           }),
     requireComplete: optionalBoolean(fields.require_complete, `${prefix}require_complete`),
+    costBytesMax: fields.max_cost === undefined ? Infinity : parseMaxCost(fields.max_cost, `${prefix}max_cost`),
     receipt: fields.receipt === undefined ? 'summary' : parseReceipt(fields.receipt, `${prefix}receipt`),
     canonical: () => canonicalRequest(fields, target, k, filter),
   }
@@ -277,11 +277,11 @@ function parseTime(text: string): number | null {
 
 const costFields: ReadonlySet<string> = new Set(['bytes'])
 
-/** Checked and kept in the canonical request; no source of this version charges for what it reads. */
-function parseMaxCost(value: unknown, field: string): void {
+/** Bytes. */
+function parseMaxCost(value: unknown, field: string): number {
   const cost = readObject(value, field, 'an object with bytes')
   refuseUnknown(cost, costFields, `${field}.`)
-  readWhole(cost.bytes, `${field}.bytes`, { min: 0, max: Number.MAX_SAFE_INTEGER, limit: 'max_cost.bytes' })
+  return readWhole(cost.bytes, `${field}.bytes`, { min: 0, max: Number.MAX_SAFE_INTEGER, limit: 'max_cost.bytes' })
 }
 
 function parseReceipt(value: unknown, field: string): Query['receipt'] {

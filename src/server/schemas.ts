@@ -77,7 +77,12 @@ const queryProperties = {
   as_of: Type.Optional(asOf),
   deadline_ms: Type.Optional(whole(1, limits.deadlineMsMax)),
   require_complete: Type.Optional(Type.Boolean({ default: false })),
-  max_cost: Type.Optional(closed({ bytes: whole(0) })),
+  max_cost: Type.Optional(
+    closed(
+      { bytes: whole(0) },
+      { description: 'Bytes that sources may read for this query: what first pulls would read. More is refused.' },
+    ),
+  ),
   receipt: Type.Optional(Type.Union([Type.Boolean(), Type.Literal('full')], { default: true })),
 }
 

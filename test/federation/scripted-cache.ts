@@ -350,6 +350,7 @@ export function query(fields: Partial<Query> & { readonly vector?: readonly numb
     asOf: [],
     deadlineMs: 10_000,
     requireComplete: false,
+    costBytesMax: Infinity,
     receipt: 'summary',
     canonical: () =>
       target.kind === 'vector'
