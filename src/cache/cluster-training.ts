@@ -53,7 +53,11 @@ export async function trainOnSegments(
       const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
       if (directions === 0) return refineCodebook(codebook, centroids, null)
       const basis = await trainBasis(run, sample, { count: directions, seed })
-      return refineCodebook(codebook, centroids, await chooseStages(run, sample, { basis, centroids }))
+      return refineCodebook(
+        codebook,
+        centroids,
+        await chooseStages(run, sample, { basis, centroids, collectionRows: total }),
+      )
     } finally {
       allocation.free()
     }

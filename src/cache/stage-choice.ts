@@ -13,8 +13,11 @@ import type { TrainingCall } from './training-call.js'
 /** Rows of the sample that stand for queries, and rows that these search. */
 const queriesMax = 16
 const rowsMax = 4000
-/** The farthest neighbour that is searched for: fewer than a query wants, as the sample is sparser than the collection. */
-const neighbours = 2
+/**
+ * The farthest neighbour that is searched for: fewer than a query wants, as the sample is sparser than the collection, but not
+ * many fewer, as real queries are farther from rows than rows are from each other.
+ */
+const neighbours = 8
 /** How many cells a row may have. */
 const cellCounts = [16, 32, 48, 64, 96]
 /** Thresholds are this many steps of a cell's distance. */
@@ -60,14 +63,14 @@ export function choiceRoomBytes(rows: number, dimension: number, count: number):
  * The leading directions of `basis` with the prefix and cells that make a scan cost least, or null when none save enough.
  * Rows of the sample are searched for the nearest of the others, since queries come from where rows are; of these, only
  * those count that clusters leave to be looked at.
- * @param sample framed, in random order
+ * @param sample framed, in random order; of `collectionRows` rows
  */
 export async function chooseStages(
   run: TrainingRun,
   sample: TrainingSample,
-  trained: { readonly basis: Basis; readonly centroids: Centroids },
+  trained: { readonly basis: Basis; readonly centroids: Centroids; readonly collectionRows: number },
 ): Promise<Basis | null> {
-  const { basis, centroids } = trained
+  const { basis, centroids, collectionRows } = trained
   const rows = Math.min(sample.rows, rowsMax)
   const { memory } = sample.arena
   const { count, padded } = basis
@@ -95,7 +98,7 @@ export async function chooseStages(
     owners: new Uint32Array(memory.buffer, at.owners, rows),
     radii: new Float32Array(memory.buffer, at.squares, rows).map(Math.sqrt),
   })
-  const { prefix, cells } = cheapest(passed, padded)
+  const { prefix, cells } = cheapest(passed, padded, collectionRows)
   if (prefix === 0 && cells === 0) return null
   const directions = Math.max(prefix, cells)
   return {
@@ -110,6 +113,8 @@ export async function chooseStages(
 
 /** Shares of rows that codes do not rule out. */
 interface Passed {
+  /** Of all rows, those that clusters leave. The others are shares of these. */
+  readonly clusters: number
   /** By prefixes of 16, 32, … directions. */
   readonly prefixes: Float64Array
   /** One a count of cells. */
@@ -117,20 +122,27 @@ interface Passed {
 }
 
 /** The least bytes a row, or what takes as long, by how many directions and cells (0: none) are read first. */
-function cheapest(passed: Passed, padded: number): { readonly prefix: number; readonly cells: number } {
+function cheapest(
+  passed: Passed,
+  padded: number,
+  collectionRows: number,
+): { readonly prefix: number; readonly cells: number } {
   const whole = padded + factorBytes
+  const looked = Math.max(1, passed.clusters * collectionRows)
   let best = { prefix: 0, cells: 0, cost: whole * (1 - savedMin) }
   const consider = (prefix: number, cells: number): void => {
     const prefixShare = prefix === 0 ? 1 : passed.prefixes[prefix / 16 - 1]!
     const cellShare = cells === 0 ? 1 : passed.cells.get(cells)!
     const prefixBytes = prefix === 0 ? 0 : prefix + factorBytes
-    const cost =
+    // The query's own coordinates come from reading the directions.
+    const queryCost = (Math.max(prefix, cells) * padded * 4) / looked
+    const rowCost =
       cells === 0
         ? prefixBytes + prefixShare * (aloneBytes + whole)
         : prefix === 0
           ? cells / 2 + cellShare * (aloneBytes + whole)
           : cells / 2 + cellShare * (aloneBytes + prefixBytes) + Math.min(prefixShare, cellShare) * (aloneBytes + whole)
-    if (cost < best.cost) best = { prefix, cells, cost }
+    if (queryCost + rowCost < best.cost) best = { prefix, cells, cost: queryCost + rowCost }
   }
   for (let prefix = 0; prefix <= 16 * passed.prefixes.length; prefix += 16)
     for (const cells of [0, ...passed.cells.keys()]) if (prefix + cells > 0) consider(prefix, cells)
@@ -307,6 +319,7 @@ async function passedShares(
   }
   const share = (sum: number): number => (considered === 0 ? 1 : sum / considered)
   return {
+    clusters: considered / Math.max(1, queries * (rows - queries)),
     prefixes: prefixes.map(share),
     cells: new Map(coded.counts.map((cellCount, index) => [cellCount, share(cells[index]!)])),
   }

@@ -19,6 +19,7 @@ const rows = 2500
 /** What is chosen for rows whose coordinates have these standard deviations. */
 async function chosenFor(
   deviation: (coordinate: number) => number,
+  collectionRows = 100_000,
 ): Promise<{ readonly prefix: number; readonly cells: number }> {
   const random = seededRandom(3)
   const vectors = Float32Array.from({ length: rows * dimension }, (_, i) => gaussian(random) * deviation(i % dimension))
@@ -37,7 +38,7 @@ async function chosenFor(
   await frameSample(run, sample, codebook)
   const centroids = await trainCentroids(run, sample, { codebook, count: 8, seed: 1 })
   const basis = await trainBasis(run, sample, { count: directions, seed: 1 })
-  const chosen = await chooseStages(run, sample, { basis, centroids })
+  const chosen = await chooseStages(run, sample, { basis, centroids, collectionRows })
   return { prefix: chosen?.prefix ?? 0, cells: chosen?.cells?.count ?? 0 }
 }
 
@@ -46,11 +47,13 @@ test('cells and as long a prefix as it takes, and neither where all directions a
   const more = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.1))
   expect(more.prefix).toBeGreaterThan(16)
   expect(more.prefix).toBeLessThanOrEqual(64)
+  // Few rows do not pay for many directions.
+  expect((await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.1), 300)).prefix).toBeLessThan(more.prefix)
   expect(await chosenFor(() => 1)).toEqual({ prefix: 0, cells: 0 })
 })
 
 test('no cells where too many directions matter alike', async () => {
-  const { prefix, cells } = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.45))
+  const { prefix, cells } = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.35))
   expect(cells).toBe(0)
   expect(prefix).toBeGreaterThan(0)
 })
