@@ -7,10 +7,13 @@ import type { Column } from '../core/column.js'
 import { distance, type Metric } from '../core/metric.js'
 import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
 import { evaluatePredicate } from '../core/predicate-evaluate.js'
+import type { Allocation } from './arena.js'
+import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
-import { compareShardHits, isDeleted, type MaskedSegment } from './search.js'
-import { Pins } from './segment.js'
+import { isDeleted } from './search.js'
+import { Pins, type Segment } from './segment.js'
+import { compareShardHits, type MaskedSegment } from './shelf.js'
 import type { AnswerCheck, CheckedAnswer, RowLocation, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 interface CheckTarget {
@@ -34,14 +37,16 @@ export function checkAnswer(target: CheckTarget, query: ShardQuery, { hits }: Sh
   return {
     async run(options) {
       const pins = new Pins()
+      const originals = new Originals(target.budget)
       try {
         if (target.segments.some(({ segment }) => segment.resident === null)) return null
-        for (const { segment } of target.segments) pins.add(segment)
+        for (const { segment } of target.segments) pins.addReading(segment)
         return await target.budget.spare((giveWay) => {
           const signal = AbortSignal.any([giveWay, options.signal])
-          return compareWithAll(target, asked, hits, { ...options, signal })
+          return compareWithAll(target, asked, hits, { ...options, originals, signal })
         })
       } finally {
+        originals.release()
         pins.release()
       }
     },
@@ -53,7 +58,7 @@ async function compareWithAll(
   target: CheckTarget,
   query: ShardQuery,
   hits: readonly ShardHit[],
-  options: RunOptions,
+  options: RunOptions & { readonly originals: Originals },
 ): Promise<CheckedAnswer> {
   const { segments, columns } = target
   const filter = query.filter === null ? null : bindPredicate(query.filter, columns)
@@ -63,7 +68,7 @@ async function compareWithAll(
   let before: ShardHit | null = null
   for (const [index, hit] of hits.entries()) {
     await nextTurn(options.signal)
-    const reason = index < query.k ? faultOf(hit, before, target, query, filter) : 'it is more than was asked for'
+    const reason = index < query.k ? await faultOf(hit, before, target, query, filter) : 'it is more than was asked for'
     if (reason !== null) {
       wrong.push({ hit: index, reason })
       continue
@@ -85,7 +90,7 @@ async function compareWithAll(
     const work = {
       metric: target.metric,
       query: query.vector,
-      vectors: block.rowsInPlace(from, count),
+      vectors: await options.originals.rows(segments[segment]!.segment, { from, count }, options.signal),
       stride: block.stride,
       within: best.within,
     }
@@ -118,17 +123,53 @@ async function compareWithAll(
   }
 }
 
+/** Rows in order; of one segment after the other those that are on disk only are brought into free memory. */
+class Originals {
+  readonly #budget: MemoryBudget
+  #segment: Segment | null = null
+  #copy: Allocation | null = null
+
+  constructor(budget: MemoryBudget) {
+    this.#budget = budget
+  }
+
+  /** float32[count][stride], borrowed until the next call. Throws LG_CORRUPT and LG_OVER_BUDGET. */
+  async rows(
+    segment: Segment,
+    { from, count }: { readonly from: number; readonly count: number },
+    signal: AbortSignal,
+  ): Promise<Float32Array> {
+    const { block } = segment.resident!
+    if (block.originals !== null) return block.rowsInPlace(from, count)
+    if (this.#segment !== segment) {
+      this.release()
+      const copy = this.#budget.takeFree(originalsBytes(block))
+      this.#copy = copy
+      await segment.fromDisk((stored) => stored.readRows(0, copy.u8(), signal))
+      this.#segment = segment
+    }
+    return this.#copy!.f32().subarray(from * block.stride, (from + count) * block.stride)
+  }
+
+  release(): void {
+    this.#copy?.free()
+    this.#copy = null
+    this.#segment = null
+  }
+}
+
 /** Why a hit is not what the answer says, or null. `before`: the last hit in front of it that is. */
-function faultOf(
+async function faultOf(
   hit: ShardHit,
   before: ShardHit | null,
   { segments, metric }: CheckTarget,
   query: ShardQuery,
   filter: BoundPredicate | null,
-): string | null {
+): Promise<string | null> {
   const { segment, position } = hit.location
   const masked = segments[segment]!
-  const away = distance(metric, query.vector, masked.segment.resident!.block.vector(position))
+  const [vector] = await masked.segment.vectors([position])
+  const away = distance(metric, query.vector, vector!)
   if (away !== hit.distance) return `its distance is ${away}, not ${hit.distance}`
   if (compareShardHits(hitAt(segments, hit.location, away), hit) !== 0) return 'the row has another id'
   if (away > query.distanceMax) return 'it is farther than was asked for'

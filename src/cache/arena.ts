@@ -84,6 +84,19 @@ export class ArenaPool {
     return this.bytesMax - this.#bytesUsed
   }
 
+  /** The largest piece that an allocation could take now. */
+  get bytesFreeInOnePiece(): number {
+    const growth = this.bytesMax - this.#bytesCommitted
+    let largest = Math.min(growth, this.#arenaBytesMax) - roundUp(this.#reservedBytes, alignment)
+    for (const { gaps, committedBytes } of this.#arenas) {
+      const last = gaps.at(-1)
+      const tail = last !== undefined && last.offset + last.bytes === committedBytes ? last.bytes : 0
+      const grown = tail + Math.min(growth, this.#arenaBytesMax - committedBytes)
+      largest = Math.max(largest, Math.floor(grown / pageBytes) * pageBytes, ...gaps.map(({ bytes }) => bytes))
+    }
+    return Math.max(0, largest)
+  }
+
   get arenaCount(): number {
     return this.#arenas.length
   }
@@ -131,6 +144,30 @@ export class ArenaPool {
         this.#bytesUsed -= bytes
       },
     }
+  }
+
+  /** Pieces of one arena, or null when no arena has room for all. */
+  allocateTogether<Sizes extends readonly number[]>(
+    sizes: readonly [...Sizes],
+  ): { [Index in keyof Sizes]: Allocation } | null {
+    const allocateIn = (arena: ArenaHandle): { [Index in keyof Sizes]: Allocation } | null => {
+      const pieces: Allocation[] = []
+      for (const bytes of sizes) {
+        const piece = this.allocate(bytes, arena)
+        if (piece === null) {
+          for (const other of pieces) other.free()
+          return null
+        }
+        pieces.push(piece)
+      }
+      return pieces as { [Index in keyof Sizes]: Allocation }
+    }
+    for (const { handle } of this.#arenas) {
+      const pieces = allocateIn(handle)
+      if (pieces !== null) return pieces
+    }
+    const added = this.#addArena(sizes.reduce((sum, bytes) => sum + roundUp(bytes, alignment), 0))
+    return added === null ? null : allocateIn(added.handle)
   }
 
   /** Extends the last gap (or adds one) to at least `wanted` bytes. */

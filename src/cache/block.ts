@@ -39,7 +39,6 @@ import {
   blockSlacksAt,
   blockSpreadMaxAt,
   blockStartsAt,
-  blockVectorsAt,
   cellsMax,
   clustersMax,
   dimensionMax,
@@ -84,7 +83,6 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
     offsets.set(field, end)
     end = align(end + bytes)
   }
-  place(blockVectorsAt, shape.rows * padded * 4)
   place(blockRanksAt, shape.rows * 4)
   if (shape.metric === 'cosine') place(blockInverseNormsAt, shape.rows * 4)
   if (shape.quantized) {
@@ -108,11 +106,18 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
   return { offsets, bytes: end }
 }
 
-/** Bytes of arena that a block of this shape takes. */
+/** Bytes of arena that a block of this shape takes, without its originals. */
 export const blockBytes = (shape: BlockShape): number => blockLayout(shape).bytes
 
-/** Takes the allocation over (the block's owner frees it) and lays out an empty block of zero vectors in it. */
-export function createBlock(allocation: Allocation, shape: BlockShape): Block {
+/** Bytes of its originals, in memory and on disk. */
+export const originalsBytes = ({ rows, dimension }: Pick<BlockShape, 'rows' | 'dimension'>): number =>
+  rows * padDimension(dimension) * 4
+
+/**
+ * Lays out an empty block, and zero vectors for its originals. It takes both allocations, of one arena, over; the block's
+ * owner frees them.
+ */
+export function createBlock(allocation: Allocation, originals: Allocation, shape: BlockShape): Block {
   assert(
     shape.quantized || shape.clusters + shape.directions + shape.cells === 0,
     'clusters, directions and cells are of codes',
@@ -133,11 +138,14 @@ export function createBlock(allocation: Allocation, shape: BlockShape): Block {
   header[blockCellCountAt / 4] = shape.cells
   header[blockBytesAt / 4] = layout.bytes
   for (const [field, offset] of layout.offsets) header[field / 4] = offset
-  return new Block(allocation, shape)
+  const block = new Block(allocation, shape)
+  originals.u8().fill(0)
+  block.attach(originals)
+  return block
 }
 
 /**
- * Takes over an allocation that holds the bytes of an encoded block, as they were on disk.
+ * Takes over an allocation that holds the bytes of an encoded block, as they were on disk; its originals still are.
  * Throws LG_CORRUPT when the header is not one that this version writes for these many bytes.
  */
 export function openBlock(allocation: Allocation): Block {
@@ -170,7 +178,7 @@ export function openBlock(allocation: Allocation): Block {
   return new Block(allocation, shape)
 }
 
-/** The kernel's part of a segment: vectors and codes, with no address in them, so the bytes move to disk and back. */
+/** The kernel's part of a segment: codes with no address in them, so the bytes move to disk and back, and originals. */
 export class Block {
   readonly allocation: Allocation
   readonly rows: number
@@ -179,6 +187,7 @@ export class Block {
   readonly quantized: boolean
   readonly clusters: number
   readonly #stride: number
+  #originals: Allocation | null = null
 
   /** Use createBlock or openBlock. */
   constructor(allocation: Allocation, shape: BlockShape) {
@@ -200,6 +209,26 @@ export class Block {
     return this.#header(blockRankedAt) === 1
   }
 
+  /** float32[rows][padded], in the order of rows; null while they are on disk only. */
+  get originals(): Allocation | null {
+    return this.#originals
+  }
+
+  /** Takes over an allocation in the block's arena that holds, or will hold, its originals. */
+  attach(originals: Allocation): void {
+    assert(this.#originals === null, 'originals are attached once')
+    assert(originals.arena.id === this.allocation.arena.id, 'originals lie in the arena of their codes')
+    assert(originals.bytes >= originalsBytes(this), 'originals fit their allocation')
+    this.#originals = originals
+  }
+
+  /** Frees the originals: nothing may be reading them. */
+  detach(): void {
+    assert(this.#originals !== null, 'originals are in memory')
+    this.#originals.free()
+    this.#originals = null
+  }
+
   /**
    * Copies rows in, before encoding.
    * @param vectors float32[count * dimension], finite; borrowed
@@ -214,14 +243,6 @@ export class Block {
     }
     for (let row = 0; row < count; row++)
       target.set(vectors.subarray(row * this.dimension, (row + 1) * this.dimension), (firstRow + row) * this.#stride)
-  }
-
-  /** Copies `count` rows of another block of the same dimension in, before encoding. */
-  copyRows(firstRow: number, from: Block, fromRow: number, count: number): void {
-    assert(from.dimension === this.dimension, 'blocks of one space')
-    assert(firstRow + count <= this.rows && fromRow + count <= from.rows, 'rows lie inside the blocks')
-    const source = from.#vectors().subarray(fromRow * this.#stride, (fromRow + count) * this.#stride)
-    this.#vectors().set(source, firstRow * this.#stride)
   }
 
   /** float32[dimension], a copy. */
@@ -260,7 +281,7 @@ export class Block {
   arrangeBitmap(words: Uint32Array): void {
     if (this.clusters === 0) return
     assert(this.encoded, 'the order of codes is known')
-    const rowAt = this.#order()
+    const rowAt = this.order()
     const rows = words.slice()
     for (let word = 0; word < words.length; word++) {
       const end = Math.min(32, this.rows - word * 32)
@@ -273,17 +294,33 @@ export class Block {
     }
   }
 
+  /** Of an encoded block: the row of a position, as a function that looks it up. Without clusters they agree. */
+  order(): (position: number) => number {
+    if (this.clusters === 0) return (position) => position
+    const words = this.allocation.u32()
+    const step = recordBytes(this.#stride) / 4
+    const first = this.#header(blockRecordsAt) / 4 + step - (recordTailBytes - recordRowsAt) / 4
+    return (position) => words[first + Math.floor(position / recordRows) * step + (position % recordRows)]!
+  }
+
+  /** Where a row's code, and on disk its original, is: as a function that looks it up. */
+  positions(): (row: number) => number {
+    if (this.clusters === 0) return (row) => row
+    const rowAt = this.order()
+    const positions = new Uint32Array(this.rows)
+    for (let position = 0; position < this.rows; position++) positions[rowAt(position)] = position
+    return (row) => positions[row]!
+  }
+
   /** Of an encoded, clustered block: where a row's code is, as a function that looks it up. */
   places(): (row: number) => { readonly cluster: number; readonly radius: number } {
     assert(this.clusters > 0 && this.encoded, 'rows have places')
     const words = this.allocation.u32()
     const starts = words.subarray(this.#header(blockStartsAt) / 4, this.#header(blockStartsAt) / 4 + this.clusters + 1)
-    const rowAt = this.#order()
     const radii = this.allocation.f32().subarray(this.#header(blockRadiiAt) / 4)
-    const positions = new Uint32Array(this.rows)
-    for (let position = 0; position < this.rows; position++) positions[rowAt(position)] = position
+    const positionOf = this.positions()
     return (row) => {
-      const position = positions[row]!
+      const position = positionOf(row)
       // The last cluster that starts at or before it.
       let low = 0
       let high = this.clusters
@@ -305,20 +342,13 @@ export class Block {
     return sum / this.rows
   }
 
-  /** Of an encoded, quantized block: the row whose codes are at a position. */
-  #order(): (position: number) => number {
-    const words = this.allocation.u32()
-    const step = recordBytes(this.#stride) / 4
-    const first = this.#header(blockRecordsAt) / 4 + step - (recordTailBytes - recordRowsAt) / 4
-    return (position) => words[first + Math.floor(position / recordRows) * step + (position % recordRows)]!
-  }
-
   #header(field: number): number {
     return Atomics.load(this.allocation.u32(), field / 4)
   }
 
   #vectors(): Float32Array {
-    return this.allocation.f32().subarray(this.#header(blockVectorsAt) / 4)
+    assert(this.#originals !== null, 'originals are in memory')
+    return this.#originals.f32()
   }
 }
 

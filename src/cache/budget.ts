@@ -5,12 +5,15 @@ import type { Allocation, ArenaPool, Reservation } from './arena.js'
 export interface Evictable {
   /** Running work that needs it in memory. */
   readonly pins: number
+  /** Gives up what is on disk as well and not being read; false when there is nothing of the kind. */
+  surrender(): boolean
   evict(): void
 }
 
 /**
  * Law 11: everything a segment needs (block, ids, ordinals, metadata, filter bitmaps) lies in arenas, and arenas commit
- * at most `bytesMax`. What is least recently used and not pinned makes room.
+ * at most `bytesMax`. Room is made by originals that are on disk as well, then by whole segments; each time by the least
+ * recently used that no work needs.
  */
 export class MemoryBudget {
   readonly pool: ArenaPool
@@ -39,10 +42,19 @@ export class MemoryBudget {
     }
   }
 
-  /** Takes what is free and evicts nothing, for work that answers can do without. Throws LG_OVER_BUDGET. */
+  /** Takes what is free, or originals that are on disk as well, for work that answers can do without. Throws LG_OVER_BUDGET. */
   takeFree(bytes: number): Allocation {
-    const allocation = this.pool.allocate(bytes)
-    if (allocation !== null) return allocation
+    return this.takeFreeTogether([bytes])[0]
+  }
+
+  /** The same for pieces of one arena. */
+  takeFreeTogether<Sizes extends readonly number[]>(
+    sizes: readonly [...Sizes],
+  ): { [Index in keyof Sizes]: Allocation } {
+    let pieces = this.pool.allocateTogether(sizes)
+    while (pieces === null && this.#surrenderOldest()) pieces = this.pool.allocateTogether(sizes)
+    if (pieces !== null) return pieces
+    const bytes = sizes.reduce((sum, size) => sum + size, 0)
     throw this.#notFree(`${bytes} more bytes in one piece`)
   }
 
@@ -124,7 +136,13 @@ export class MemoryBudget {
     this.#residents.delete(resident)
   }
 
+  #surrenderOldest(): boolean {
+    for (const resident of this.#residents) if (resident.surrender()) return true
+    return false
+  }
+
   #evictOldest(bytes: number): void {
+    if (this.#surrenderOldest()) return
     for (const resident of this.#residents) {
       if (resident.pins > 0) continue
       this.#residents.delete(resident)

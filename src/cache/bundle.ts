@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { parseJson } from '../core/json.js'
 import { limits } from '../core/limits.js'
-import { nodeFileSystem, writeDurably } from './file-system.js'
+import { nodeFileSystem, wholeFile, writeDurably } from './file-system.js'
 import { statedRerankFactor, statedRotationSeed, witness } from './witness.js'
 
 /** What a witness covers of a table. */
@@ -51,7 +51,7 @@ export async function writeBundle(directory: string, bundle: Bundle, signal: Abo
   }
   const bytes = Buffer.from(`${JSON.stringify(json, null, 2)}\n`, 'utf8')
   try {
-    await writeDurably(nodeFileSystem, join(directory, bundleName), [bytes], signal)
+    await writeDurably(nodeFileSystem, join(directory, bundleName), wholeFile(bytes), signal)
   } catch (cause) {
     if (signal.aborted) throw cause
     throw new GatewayError('LG_SOURCE_UNAVAILABLE', `${bundleName} could not be written into ${directory}`, { cause })

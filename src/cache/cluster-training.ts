@@ -13,8 +13,8 @@ import { Pins, type Segment } from './segment.js'
 import { choiceRoomBytes, chooseStages, directionsWorthTrying } from './stage-choice.js'
 import { frameSample, sampleBytes, TrainingSample } from './training.js'
 
-/** Rows copied before others get their turn. */
-const copyRowsMax = 256
+/** Rows copied, or read, before others get their turn. */
+const copyRowsMax = 1024
 
 /**
  * The codebook's rotation and centre, with centroids, and with principal directions where they pay. The same rows and codebook give the same bytes. The segments are
@@ -39,30 +39,24 @@ export async function trainOnSegments(
     directions === 0 ? 0 : choiceRoomBytes(rows, dimension, count),
   )
   const bytes = sampleBytes({ rows, dimension }) + room
+  const allocation = budget.takeFree(bytes)
   const pins = new Pins()
-  for (const segment of segments) pins.add(segment)
   try {
-    const allocation = budget.takeFree(bytes)
-    try {
-      const sample = new TrainingSample(allocation, { rows, dimension })
-      await copySample(sample, segments, total, seed, signal)
-      pins.release()
-      const offset = placed.place(allocation.arena, budget)
-      const run = { executor, signal }
-      await frameSample(run, sample, offset)
-      const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
-      if (directions === 0) return refineCodebook(codebook, centroids, null)
-      const basis = await trainBasis(run, sample, { count: directions, seed })
-      return refineCodebook(
-        codebook,
-        centroids,
-        await chooseStages(run, sample, { basis, centroids, collectionRows: total }),
-      )
-    } finally {
-      allocation.free()
-    }
+    for (const segment of segments) pins.addReading(segment)
+    const sample = new TrainingSample(allocation, { rows, dimension })
+    await copySample(sample, segments, total, seed, signal)
+    pins.release()
+    const offset = placed.place(allocation.arena, budget)
+    const run = { executor, signal }
+    await frameSample(run, sample, offset)
+    const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
+    if (directions === 0) return refineCodebook(codebook, centroids, null)
+    const basis = await trainBasis(run, sample, { count: directions, seed })
+    const stages = await chooseStages(run, sample, { basis, centroids, collectionRows: total })
+    return refineCodebook(codebook, centroids, stages)
   } finally {
     pins.release()
+    allocation.free()
   }
 }
 
@@ -84,11 +78,18 @@ async function copySample(
   let step = Math.max(1, Math.round(total * 0.6180339887))
   while (divisor(step, total) !== 1) step++
   let row = Math.floor(seededRandom(seed)() * total)
-  for (let i = 0; i < sample.rows; i++) {
+  const wanted = segments.map((): { readonly row: number; readonly at: number }[] => [])
+  for (let at = 0; at < sample.rows; at++) {
     const index = lastAtMost(starts, row)
-    sample.writeRows(i, segments[index]!.resident!.block.vector(row - starts[index]!))
+    wanted[index]!.push({ row: row - starts[index]!, at })
     row = (row + step) % total
-    if (i % copyRowsMax === copyRowsMax - 1) {
+  }
+  for (const [index, segment] of segments.entries()) {
+    const rows = wanted[index]!
+    for (let start = 0; start < rows.length; start += copyRowsMax) {
+      const some = rows.slice(start, start + copyRowsMax)
+      const vectors = await segment.vectors(some.map(({ row }) => row))
+      for (const [i, { at }] of some.entries()) sample.writeRows(at, vectors[i]!)
       await setImmediate()
       signal.throwIfAborted()
     }

@@ -11,12 +11,13 @@ import {
 } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import { attend } from './attend.js'
+import { originalsBytes } from './block.js'
 import { isOverBudget, type MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { KernelExecutor } from './executor.js'
 import { GraphKeeper } from './hnsw/graph-keeper.js'
 import { IndexUpkeep } from './index-upkeep.js'
-import { Parts } from './parts.js'
+import { type OriginalsPlace, Parts } from './parts.js'
 import { pinVersion } from './pinned-version.js'
 import { PrimingProgress } from './priming-progress.js'
 import { fromRecord, toRecord } from './recall.js'
@@ -267,7 +268,7 @@ export class Collection {
       rows: version?.rows ?? null,
       parts: version?.parts.length ?? null,
       segmentsResident: residents.length,
-      memoryBytes: residents.reduce((sum, segment) => sum + segment.bytes, 0) + (graph?.bytes ?? 0),
+      memoryBytes: residents.reduce((sum, segment) => sum + segment.residentBytes, 0) + (graph?.bytes ?? 0),
       diskBytes: this.#options.files.bytes,
       skipped,
       ...this.#counts,
@@ -569,22 +570,31 @@ export class Collection {
       if (manifested.status === 'rejected') throw manifested.reason
       if (restored.status === 'rejected') throw restored.reason
       const manifest = manifested.value
-      this.#checkFits(manifest, parts)
+      const place = this.#placeOriginals(manifest, parts)
       progress.expect(manifest.parts.filter((part) => parts.find(part, manifest) === null))
-      const slots = await this.#options.budget.fill(async () => {
+      const obtain = async (originals: OriginalsPlace) => {
         const obtained: { part: CachedPart; mask: DeleteMask | null }[] = []
         for (const part of manifest.parts) {
           const onRows = (rows: number): void => progress.advance(part, rows)
-          const cached = await parts.obtain(source, manifest, part, pins, onRows, lifetime).catch((error: unknown) => {
-            const failure = isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
-            pins.release()
-            throw failure
-          })
+          const cached = await parts
+            .obtain(source, manifest, part, { pins, originals, onRows, signal: lifetime })
+            .catch((error: unknown) => {
+              const failure = isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
+              pins.release()
+              throw failure
+            })
           progress.finish(part)
           obtained.push({ part: cached, mask: part.deleted })
         }
         return obtained
-      })
+      }
+      const slots = await this.#options.budget
+        .fill(() => obtain(place))
+        .catch((error: unknown) => {
+          // What rows take besides their vectors is only known now.
+          if (!isOverBudget(error) || place === 'disk' || !this.#options.files.persistent) throw error
+          return this.#options.budget.fill(() => obtain('disk'))
+        })
       lifetime.throwIfAborted()
       const version = enter(this.#assemble(manifest, slots, parts))
       if (this.#counts.partsPulled > pulledBefore) this.#options.inBackground(() => this.#store())
@@ -625,20 +635,32 @@ export class Collection {
     }
   }
 
-  /** Throws LG_OVER_BUDGET before anything is pulled when the known rows alone pass the budget. */
-  #checkFits(manifest: Manifest, parts: Parts): void {
+  /** On disk when the known rows pass the budget. Throws LG_OVER_BUDGET when what has to be in memory alone does. */
+  #placeOriginals(manifest: Manifest, parts: Parts): OriginalsPlace {
     const { dimension } = manifest
-    if (dimension === null) return
+    if (dimension === null) return 'memory'
     const { metric } = this.#source.info
-    let bytes = 0
+    let all = 0
+    let least = 0
     const held = new Set<Segment>()
     for (const part of manifest.parts) {
       const cached = parts.find(part, manifest)
       if (cached !== null) for (const segment of cached.segments) held.add(segment)
-      else if (part.rows !== null) bytes += estimateBytes({ rows: part.rows, dimension, metric })
+      else if (part.rows !== null) {
+        const bytes = estimateBytes({ rows: part.rows, dimension, metric })
+        all += bytes.all
+        least += bytes.least
+      }
     }
-    for (const segment of held) bytes += segment.bytes
-    if (bytes > this.#options.budget.pool.bytesMax) throw this.#tooLarge(`about ${bytes}`)
+    for (const segment of held) {
+      all += segment.bytes + originalsBytes({ rows: segment.rows, dimension })
+      least += segment.bytes
+    }
+    const { bytesMax } = this.#options.budget.pool
+    if (all <= bytesMax) return 'memory'
+    const { persistent } = this.#options.files
+    if (!persistent || least > bytesMax) throw this.#tooLarge(`about ${persistent ? least : all}`)
+    return 'disk'
   }
 
   #tooLarge(bytes: string, cause?: unknown): GatewayError {

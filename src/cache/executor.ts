@@ -4,6 +4,7 @@
  */
 import type { RecallContract } from '../core/contract.js'
 import type { Compared, CompareWork } from './compare-rows.js'
+import type { Survivors, UnreadRange } from './kernel.js'
 import type { TrainingCall } from './training-call.js'
 
 /** One pooled shared WebAssembly memory. Structured-cloneable. */
@@ -17,14 +18,20 @@ export interface EncodeJob {
   readonly arena: ArenaHandle
   /** Byte offset of the block's header in the arena. */
   readonly block: number
+  /** Byte offset of its originals. */
+  readonly vectors: number
   /** Byte offset of the codebook's copy in this arena; 0 for a block without codes. */
   readonly codebook: number
 }
 
 export interface ScanBlock {
   readonly block: number
+  /** Byte offset of its originals, or 0 when they are on disk. */
+  readonly vectors: number
   /** Byte offset of a bitmap with one bit a row (1 = may be returned), as `Block.arrangeBitmap` leaves it, or 0 for all rows. */
   readonly allow: number
+  /** Positions to be scanned, `from` a multiple of 32. Default: all. */
+  readonly range?: { readonly from: number; readonly to: number }
 }
 
 /** What a scan of coded rows reads first. What that does not rule out, 8-bit codes, float32 and float64 decide, in this order. */
@@ -59,7 +66,7 @@ export interface ScanJob {
  * block, at least the k best by tie order. Rows of equal distance come in no particular order; the caller decides by id.
  */
 export interface ScanReply {
-  /** float64[count] */
+  /** float64[count]. Of a block whose originals are on disk, an upper bound: its rows are among the survivors as well. */
   readonly distances: Float64Array
   /** uint32[count]: index into job.blocks */
   readonly blocks: Uint32Array
@@ -70,6 +77,10 @@ export interface ScanReply {
    * rows were kept was decided by position: rank the blocks' rows by id and scan again.
    */
   readonly tiesLost: boolean
+  /** Rows on disk that may be among the k best, or as near as the k-th. */
+  readonly survivors: Survivors
+  /** Ranges with more survivors than fit: at most `survivorRangeRows` rows of one at a time have room. */
+  readonly unread: readonly UnreadRange[]
   /** Rows of the job's blocks, and bytes of the codes or vectors that the first stage read of them. */
   readonly rowsScanned: number
   readonly bytesScanned: number

@@ -1,5 +1,6 @@
 import * as nodeFileSystem from 'node:fs/promises'
 import { dirname } from 'node:path'
+import type { FilePiece } from './segment-file.js'
 
 /** What the cache needs of a file system: the seam where tests inject a full disk. */
 export type FileSystem = Pick<
@@ -19,22 +20,23 @@ export const temporaryName = (path: string): string =>
 
 /**
  * Writes a file whole or not at all: temporary name, fsync, rename, fsync of the directory.
- * `pieces` are borrowed until the promise settles; they may lie in shared memory.
+ * `pieces`, in any order, are borrowed until the next is asked for; they may lie in shared memory.
  */
 export async function writeDurably(
   fileSystem: FileSystem,
   path: string,
-  pieces: readonly Uint8Array[],
+  pieces: Iterable<FilePiece>,
   signal: AbortSignal,
 ): Promise<void> {
   const draft = temporaryName(path)
   try {
     const file = await fileSystem.open(draft, 'wx')
     try {
-      for (const piece of pieces) {
-        for (let done = 0; done < piece.byteLength; ) {
+      for (const { bytes, position } of pieces) {
+        for (let done = 0; done < bytes.byteLength; ) {
           signal.throwIfAborted()
-          done += (await file.write(piece, done, Math.min(writeBytesMax, piece.byteLength - done))).bytesWritten
+          const length = Math.min(writeBytesMax, bytes.byteLength - done)
+          done += (await file.write(bytes, done, length, position + done)).bytesWritten
         }
       }
       await file.sync()
@@ -58,6 +60,9 @@ export async function renameDurably(fileSystem: FileSystem, draft: string, path:
   }
   await syncDirectory(fileSystem, dirname(path))
 }
+
+/** A file that is one piece. */
+export const wholeFile = (bytes: Uint8Array): FilePiece[] => [{ position: 0, bytes }]
 
 /** Bounds how long an abort waits for the write under way. */
 const writeBytesMax = 16 * 1024 * 1024

@@ -1,4 +1,5 @@
 /** What the background does next to a version's index. Pure: it looks, and decides. */
+import { originalsBytes } from './block.js'
 import type { CodebookShelf, PlacedCodebook } from './codebook-shelf.js'
 import type { MergeMember } from './recode.js'
 import { mergedRowsMax, type Segment } from './segment.js'
@@ -115,7 +116,9 @@ function mergeable(version: Version, isWanted: (segment: Segment) => boolean, by
   let bytes = 0
   for (const member of candidates) {
     rows += member.rows
-    bytes += member.segment.bytes * mergedBytesFactor
+    const { segment } = member
+    const vectors = originalsBytes({ rows: member.rows, dimension: version.dimension! })
+    bytes += segment.bytes * mergedBytesFactor + vectors
     if (rows > mergedRowsMax(version.dimension!) || bytes > bytesFree) break
     members.push(member)
   }

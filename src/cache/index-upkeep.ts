@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '../core/clock.js'
 import { type GatewayError, toGatewayError } from '../core/errors.js'
+import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import { trainOnSegments } from './cluster-training.js'
 import type { Training } from './codebook-shelf.js'
@@ -9,7 +10,7 @@ import { type IndexStep, nextStep } from './index-plan.js'
 import type { Parts } from './parts.js'
 import type { PulledSegment } from './priming.js'
 import { mergeSegments, recodeSegment } from './recode.js'
-import { Pins, type Segment } from './segment.js'
+import { freeResident, keepInMemory, Pins, type Segment } from './segment.js'
 import { tuneVersion } from './tune-version.js'
 import { describeTuning } from './tuning.js'
 import type { IndexStatistics } from './vector-cache.js'
@@ -18,6 +19,8 @@ import { isResident, type Version } from './versions.js'
 /** A failed attempt is followed by the next after this long, then twice as long, and so on. */
 const retryMsMin = 10_000
 const retryMsMax = 3_600_000
+/** Of the memory budget: so much stays free of originals that could be on disk only, for builds and the background. */
+const freeShare = 1 / 8
 
 interface UpkeepOptions {
   readonly parts: Parts
@@ -120,8 +123,12 @@ export class IndexUpkeep {
         const step =
           version === null
             ? null
-            : nextStep(version, parts.codebooks, { rowsMin: clusteredRowsMin, bytesFree: budget.pool.bytesFree })
+            : nextStep(version, parts.codebooks, {
+                rowsMin: clusteredRowsMin,
+                bytesFree: budget.pool.bytesFreeInOnePiece,
+              })
         if (step === null) {
+          if (version !== null && (await this.#bringOriginals(version))) continue
           if (version !== null && isResident(version)) {
             this.#finished = version
             this.#failure = null
@@ -138,6 +145,32 @@ export class IndexUpkeep {
       this.#failure = { error, atMs: clock.now(), count, retryAtMs }
       onFailed(error)
     }
+  }
+
+  /** Brings the originals of one segment into memory while much of it is free; false when there is none to bring. */
+  async #bringOriginals(version: Version): Promise<boolean> {
+    const { pool } = this.#options.budget
+    for (const { segment } of version.segments) {
+      const { resident } = segment
+      if (resident === null || segment.broken || resident.block.originals !== null) continue
+      const bytes = originalsBytes(resident.block)
+      if (pool.bytesFree - bytes < pool.bytesMax * freeShare) return false
+      const allocation = pool.allocate(bytes, resident.allocation.arena)
+      if (allocation === null) continue
+      segment.pin()
+      try {
+        await segment.fromDisk((stored) => stored.readRows(0, allocation.u8(), this.#signal))
+        if (segment.broken || resident.block.originals !== null) allocation.free()
+        else keepInMemory(resident, allocation)
+        return true
+      } catch (error) {
+        allocation.free()
+        throw error
+      } finally {
+        segment.unpin()
+      }
+    }
+    return false
   }
 
   async #take(step: IndexStep, version: Version): Promise<void> {
@@ -199,9 +232,10 @@ export class IndexUpkeep {
         // One that went meanwhile is no step any more.
         if (version === null || segments.some((segment) => segment.resident === null || segment.references === 0))
           return
-        for (const segment of segments) pins.add(segment)
+        for (const segment of segments) pins.addReading(segment)
         const made = await this.#options.budget.spare((giveWay) => make(AbortSignal.any([giveWay, this.#signal])))
-        if (this.#signal.aborted) made.resident.allocation.free()
+        if (segments.some(({ resident }) => resident!.block.originals === null)) await parts.spill(made, this.#signal)
+        if (this.#signal.aborted) freeResident(made.resident)
         this.#signal.throwIfAborted()
         const successor = parts.admit(made, pins)
         replace(new Map(segments.map((segment) => [segment, successor])))

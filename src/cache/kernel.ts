@@ -14,12 +14,13 @@ import type { TrainingCall, TrainingKernel } from './training-call.js'
 
 /** The module's exports (src/cache/kernel/index.ts). Pointers are byte offsets in the arena. */
 interface Kernel extends TrainingKernel {
-  place(block: number, codebook: number, scratch: number, from: number, to: number): void
+  place(block: number, vectors: number, codebook: number, scratch: number, from: number, to: number): void
   arrange(block: number, codebook: number): void
-  encode(block: number, codebook: number, scratch: number, from: number, to: number): void
+  encode(block: number, vectors: number, codebook: number, scratch: number, from: number, to: number): void
   prepare(scratch: number, codebook: number, metric: number, padded: number, stage: number): void
   scan(
     block: number,
+    vectors: number,
     scratch: number,
     allow: number,
     from: number,
@@ -32,6 +33,7 @@ interface Kernel extends TrainingKernel {
   ): number
   lostDistance(): number
   rowsLooked(): number
+  survivorCount(): number
 }
 
 const module = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
@@ -58,6 +60,8 @@ function kernelOf(memory: WebAssembly.Memory): Kernel {
 export interface EncodeWork {
   readonly step: 'place' | 'arrange' | 'encode'
   readonly block: number
+  /** Byte offset of the block's originals. */
+  readonly vectors: number
   readonly codebook: number
   readonly from: number
   readonly to: number
@@ -68,7 +72,7 @@ export function runEncode(memory: WebAssembly.Memory, slot: number, work: Encode
   const scratch = arenaScratchAt + slot * scratchBytes
   const kernel = kernelOf(memory)
   if (work.step === 'arrange') kernel.arrange(work.block, work.codebook)
-  else kernel[work.step](work.block, work.codebook, scratch, work.from, work.to)
+  else kernel[work.step](work.block, work.vectors, work.codebook, scratch, work.from, work.to)
   return new Float64Array(memory.buffer, scratch + scratchLanesAt, maximaCount).slice()
 }
 
@@ -76,6 +80,8 @@ export interface ScanRange {
   /** Index into the job's blocks. */
   readonly index: number
   readonly block: number
+  /** Byte offset of its originals, or 0 when they are on disk. */
+  readonly vectors: number
   readonly allow: number
   readonly from: number
   readonly to: number
@@ -100,8 +106,27 @@ export interface ScanWork {
   readonly probing: number
 }
 
+/** Rows that only their originals, on disk, can tell: those whose lower bound is within the threshold. Parallel arrays. */
+export interface Survivors {
+  /** Lower bounds of their distances. */
+  readonly lowers: Float64Array
+  /** Index into the job's blocks. */
+  readonly blocks: Uint32Array
+  readonly rows: Uint32Array
+  /** Where the row's code, and on disk its original, is. */
+  readonly positions: Uint32Array
+}
+
+/** Positions [from, to) of a block. */
+export interface UnreadRange {
+  readonly index: number
+  readonly from: number
+  readonly to: number
+}
+
 /** The k best rows, ascending by distance, and every further row as near as the k-th. Parallel arrays. */
 export interface Hits {
+  /** Of rows whose originals are on disk, upper bounds. */
   readonly distances: Float64Array
   /** Index into the job's blocks. */
   readonly blocks: Uint32Array
@@ -110,6 +135,17 @@ export interface Hits {
   readonly lost: number
   /** Bytes that the first stage read. */
   readonly bytesRead: number
+  /** All that the k best may be among, besides hits with distances. */
+  readonly survivors: Survivors
+  /** Ranges with more survivors than fit; none of theirs is here. */
+  readonly unread: readonly UnreadRange[]
+}
+
+const noSurvivors: Survivors = {
+  lowers: new Float64Array(0),
+  blocks: new Uint32Array(0),
+  rows: new Uint32Array(0),
+  positions: new Uint32Array(0),
 }
 
 export const noHits: Hits = {
@@ -118,6 +154,8 @@ export const noHits: Hits = {
   rows: new Uint32Array(0),
   lost: Number.POSITIVE_INFINITY,
   bytesRead: 0,
+  survivors: noSurvivors,
+  unread: [],
 }
 
 /** Distance that a row must not exceed to matter, given hits so far. */
@@ -139,6 +177,7 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
     const distanceMax = hitsThreshold(hits, work.k, work.distanceMax)
     const count = kernel.scan(
       range.block,
+      range.vectors,
       scratch,
       range.allow,
       range.from,
@@ -150,8 +189,14 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
       work.probing,
     )
     bytesRead += kernel.rowsLooked() * range.rowBytes
-    const lost = range.ranked ? Number.POSITIVE_INFINITY : kernel.lostDistance()
-    if (count > 0) hits = mergeHits(hits, readHits(memory, scratch, range.index, count, lost), work.k)
+    const lost = range.ranked || range.vectors === 0 ? Number.POSITIVE_INFINITY : kernel.lostDistance()
+    if (count === 0 && range.vectors !== 0) continue
+    const found = readHits(memory, scratch, range.index, count, lost)
+    const survived =
+      range.vectors === 0
+        ? { ...found, ...readSurvivors(memory, scratch, range, work.k, kernel.survivorCount()) }
+        : found
+    hits = mergeHits(hits, survived, work.k)
   }
   return { ...hits, bytesRead }
 }
@@ -165,7 +210,58 @@ function readHits(memory: WebAssembly.Memory, scratch: number, index: number, co
     distances[i] = f64[2 * i]!
     rows[i] = u32[4 * i + 3]!
   }
-  return { distances, blocks: new Uint32Array(count).fill(index), rows, lost, bytesRead: 0 }
+  return {
+    distances,
+    blocks: new Uint32Array(count).fill(index),
+    rows,
+    lost,
+    bytesRead: 0,
+    survivors: noSurvivors,
+    unread: [],
+  }
+}
+
+function readSurvivors(
+  memory: WebAssembly.Memory,
+  scratch: number,
+  { index, from, to }: ScanRange,
+  k: number,
+  count: number,
+): Pick<Hits, 'survivors' | 'unread'> {
+  if (count < 0) return { survivors: noSurvivors, unread: [{ index, from, to }] }
+  const start = scratch + scratchHitsAt + k * hitBytes
+  const f64 = new Float64Array(memory.buffer, start, (count * hitBytes) / 8)
+  const u32 = new Uint32Array(memory.buffer, start, (count * hitBytes) / 4)
+  const lowers = new Float64Array(count)
+  const positions = new Uint32Array(count)
+  const rows = new Uint32Array(count)
+  for (let i = 0; i < count; i++) {
+    lowers[i] = f64[2 * i]!
+    positions[i] = u32[4 * i + 2]!
+    rows[i] = u32[4 * i + 3]!
+  }
+  return { survivors: { lowers, blocks: new Uint32Array(count).fill(index), rows, positions }, unread: [] }
+}
+
+function joinSurvivors(a: Survivors, b: Survivors): Survivors {
+  if (a.lowers.length === 0) return b
+  if (b.lowers.length === 0) return a
+  const lowers = new Float64Array(a.lowers.length + b.lowers.length)
+  lowers.set(a.lowers)
+  lowers.set(b.lowers, a.lowers.length)
+  return {
+    lowers,
+    blocks: joinWords(a.blocks, b.blocks),
+    rows: joinWords(a.rows, b.rows),
+    positions: joinWords(a.positions, b.positions),
+  }
+}
+
+function joinWords(a: Uint32Array, b: Uint32Array): Uint32Array {
+  const joined = new Uint32Array(a.length + b.length)
+  joined.set(a)
+  joined.set(b, a.length)
+  return joined
 }
 
 /** Merges two results of the same query, keeping all rows as near as the k-th. */
@@ -195,6 +291,8 @@ export function mergeHits(a: Hits, b: Hits, k: number): Hits {
     rows: rows.subarray(0, count),
     lost: Math.min(a.lost, b.lost),
     bytesRead: a.bytesRead + b.bytesRead,
+    survivors: joinSurvivors(a.survivors, b.survivors),
+    unread: a.unread.length === 0 ? b.unread : [...a.unread, ...b.unread],
   }
 }
 

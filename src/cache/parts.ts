@@ -2,24 +2,29 @@ import type { Manifest, Part } from '../adapters/adapter.js'
 import type { Random } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import type { Metric } from '../core/metric.js'
+import { originalsBytes, quantizedRowsMin } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import { formatCodebook, parseCodebook } from './codebook.js'
 import { CodebookShelf } from './codebook-shelf.js'
 import type { CollectionRecord } from './collection-record.js'
 import type { KernelExecutor } from './executor.js'
 import { type PulledPart, type PulledSegment, pullPart } from './priming.js'
-import type { MaskedSegment } from './search.js'
 import {
+  contentOnDisk,
+  freeResident,
   layOut,
+  leaveOnDisk,
   openResident,
   type Pins,
   type ResidentSegment,
   Segment,
   type SegmentDescription,
   sectionBytesOf,
+  settleOnDisk,
   spaceBytes,
 } from './segment.js'
 import type { IdKind } from './segment-ids.js'
+import type { MaskedSegment } from './shelf.js'
 import type { CollectionFiles } from './store.js'
 import type { CachedCollection } from './vector-cache.js'
 import { type CachedPart, maskSegments, type Version } from './versions.js'
@@ -35,6 +40,9 @@ interface PartsOptions {
   readonly onDiscarded: () => void
   readonly onEvicted: () => void
 }
+
+/** Where originals are to be: `disk` leaves those of blocks with codes in their files. */
+export type OriginalsPlace = 'memory' | 'disk'
 
 /** Segment files read at a time: reading is as much copying and checksumming as waiting. */
 const readLanes = 4
@@ -72,9 +80,17 @@ export class Parts {
     source: CachedCollection,
     manifest: Manifest,
     part: Part,
-    pins: Pins,
-    onRows: (count: number) => void,
-    signal: AbortSignal,
+    {
+      pins,
+      originals,
+      onRows,
+      signal,
+    }: {
+      readonly pins: Pins
+      readonly originals: OriginalsPlace
+      readonly onRows: (count: number) => void
+      readonly signal: AbortSignal
+    },
   ): Promise<CachedPart> {
     const held = this.find(part, manifest)
     if (held !== null && (await this.restore(held, pins))) return held
@@ -88,6 +104,7 @@ export class Parts {
       budget,
       codebooks: this.codebooks,
       executor,
+      spill: originals === 'disk' ? (made: PulledSegment) => this.spill(made, signal) : null,
       onRows,
     }
     const pulled = await pullPart(context, part, signal)
@@ -99,6 +116,7 @@ export class Parts {
   async restore(part: CachedPart, pins: Pins): Promise<boolean> {
     const missing: Segment[] = []
     for (const segment of part.segments) {
+      if (segment.broken) return false
       if (segment.resident === null) missing.push(segment)
       else this.#keep(segment, pins)
     }
@@ -130,17 +148,32 @@ export class Parts {
 
   /** Writes a segment to disk unless it is there, or not in memory. */
   async store(segment: Segment, signal: AbortSignal): Promise<void> {
-    const { files } = this.#options
-    const { resident, key, rows } = segment
-    if (resident === null || files.hasSegment(key)) return
-    segment.pin()
+    const { resident, key } = segment
+    if (resident === null || resident.block.originals === null) return // those on disk are there
+    if (resident.stored !== null && this.#options.files.hasSegment(key)) return
+    segment.startReading()
     try {
-      segment.writing = files.writeSegment({ key, rows, idKind: resident.ids.kind }, resident.sections, signal)
+      segment.writing = this.#write(segment, resident, signal)
       await segment.writing
     } finally {
       segment.writing = null
-      segment.unpin()
+      segment.stopReading()
     }
+  }
+
+  /** Writes a segment that is in no version yet to disk, and leaves its originals there. What cannot be written stays in memory. */
+  async spill(made: PulledSegment, signal: AbortSignal): Promise<void> {
+    const { resident } = made
+    await this.#write(made, resident, signal)
+    leaveOnDisk(resident)
+  }
+
+  async #write(of: SegmentDescription, resident: ResidentSegment, signal: AbortSignal): Promise<void> {
+    const { files } = this.#options
+    const { key, rows } = of
+    const header = { key, rows, idKind: resident.ids.kind }
+    if (await files.writeSegment(header, contentOnDisk(resident), signal))
+      settleOnDisk(resident, files.openOriginals(key)!)
   }
 
   recallSegment(of: SegmentDescription): Segment {
@@ -227,6 +260,10 @@ export class Parts {
         if (evicted) this.#options.onEvicted()
         this.#releaseIfUnused()
       },
+      broke: (segment, error) => {
+        this.#options.onDiscarded()
+        void this.#options.files.discardSegment(segment.key, error)
+      },
     })
   }
 
@@ -236,7 +273,8 @@ export class Parts {
       held !== null &&
       held.segments.length === pulled.segments.length &&
       held.segments.every(
-        (segment, i) => segment.key === pulled.segments[i]!.key && segment.rows === pulled.segments[i]!.rows,
+        (segment, i) =>
+          !segment.broken && segment.key === pulled.segments[i]!.key && segment.rows === pulled.segments[i]!.rows,
       )
     const cached: CachedPart = known
       ? held
@@ -249,13 +287,14 @@ export class Parts {
     for (const [i, segment] of cached.segments.entries()) {
       const { resident } = pulled.segments[i]!
       if (segment.resident === null) segment.settle(resident)
-      else resident.allocation.free()
+      else freeResident(resident)
       this.#keep(segment, pins)
     }
     this.#parts.set(partName(part.key, manifest.readIdentity), cached)
     return cached
   }
 
+  /** Reads what has to be in memory: all but the originals behind codes. */
   #read(segment: Segment): Promise<ResidentSegment | 'absent' | 'discarded'> {
     const { files, budget } = this.#options
     return files.readSegment(segment.key, async (file) => {
@@ -263,14 +302,26 @@ export class Parts {
       if (rows !== segment.rows)
         throw new GatewayError('LG_CORRUPT', `segment file has ${rows} rows, expected ${segment.rows}`)
       const sections = sectionBytesOf(file.sectionBytes)
-      const bytes = spaceBytes(sections, rows)
-      const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+      const sizes = [spaceBytes(sections, rows)]
+      if (rows < quantizedRowsMin) sizes.push(file.originals.bytes)
+      const bytes = sizes.reduce((sum, size) => sum + size)
+      const [allocation, originals] = budget.obtain(bytes, () => budget.pool.allocateTogether(sizes))
       try {
-        const space = layOut(allocation, sections, rows)
+        const space = layOut(allocation!, sections, rows)
         for (const [name, view] of space.sections) await file.read(name, view)
-        return openResident(space, idKind as IdKind, null)
+        const resident = openResident(space, idKind as IdKind, null)
+        if (file.originals.bytes !== originalsBytes(resident.block))
+          throw new GatewayError('LG_CORRUPT', `segment file has ${file.originals.bytes} bytes of vectors`)
+        settleOnDisk(resident, files.openOriginals(segment.key)!)
+        if (originals === undefined) resident.stored!.hold()
+        else {
+          await resident.stored!.readRows(0, originals.u8(), this.lifetime)
+          resident.block.attach(originals)
+        }
+        return resident
       } catch (error) {
-        allocation.free()
+        allocation!.free()
+        originals?.free()
         throw error
       }
     })

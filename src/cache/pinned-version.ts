@@ -26,7 +26,7 @@ export function pinVersion(
 ): PinnedVersion {
   const pins = new Pins()
   for (const { segment } of version.segments) {
-    pins.add(segment)
+    pins.addReading(segment)
     budget.touch(segment)
   }
   const { segments, columns } = version
@@ -68,7 +68,11 @@ export function pinVersion(
       return found.sort((a, b) => compareUtf8(partAt(a), partAt(b)) || ordinalAt(a) - ordinalAt(b))
     },
     id: (location) => residentAt(location).ids.get(location.position),
-    vector: (location) => residentAt(location).block.vector(location.position),
+    async vector({ segment, position }, { signal }) {
+      const [vector] = await segments[segment]!.segment.vectors([position])
+      signal.throwIfAborted()
+      return vector!
+    },
     cells(location, names) {
       const { metadata } = residentAt(location)
       const wanted =

@@ -5,6 +5,7 @@ import { limits } from '../core/limits.js'
 import type { Metric } from '../core/metric.js'
 import type { IdValues, SkippedRows, VectorBatch } from '../core/vector-batch.js'
 import { attendEach } from './attend.js'
+import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import type { CodebookShelf } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
@@ -12,6 +13,7 @@ import { SegmentMetadata } from './metadata.js'
 import {
   blockShape,
   contentOf,
+  freeResident,
   layOut,
   openResident,
   type ResidentSegment,
@@ -32,6 +34,8 @@ export interface PullContext {
   readonly budget: MemoryBudget
   readonly codebooks: CodebookShelf
   readonly executor: KernelExecutor
+  /** Moves an encoded segment's originals to disk, when they are not to stay in memory; else null. */
+  readonly spill: ((segment: PulledSegment) => Promise<void>) | null
   /** Told how many rows more have arrived. */
   readonly onRows: (count: number) => void
 }
@@ -61,7 +65,7 @@ const emptyDraft = (): Draft => ({ rows: 0, vectors: [], ordinals: [], ids: [], 
 const sampleRowsMax = 8192
 
 /**
- * Streams one part into segments: while one is encoded, the next is pulled, so a part of any size needs memory for two
+ * Streams one part into segments: while one is encoded (and spilled), the next is pulled, so a part of any size needs memory for two
  * besides those that are done. On failure everything that was built is freed.
  */
 export async function pullPart(context: PullContext, part: Part, signal: AbortSignal): Promise<PulledPart> {
@@ -76,7 +80,7 @@ export async function pullPart(context: PullContext, part: Part, signal: AbortSi
     const segment = build(context, part, draft, done.length)
     draft = emptyDraft()
     done.push(segment.pulled)
-    encoding = context.executor.encode(segment.job, { signal })
+    encoding = context.executor.encode(segment.job, { signal }).then(() => context.spill?.(segment.pulled))
     // It is awaited before the next segment or the end; a failure in between must not count as unhandled.
     encoding.catch(() => {})
   }
@@ -110,7 +114,7 @@ export async function pullPart(context: PullContext, part: Part, signal: AbortSi
     return { segments: done, skipped }
   } catch (error) {
     await encoding.catch(() => {}) // an encoder may still be writing; its failure, if any, is the one being thrown
-    for (const { resident } of done) resident.allocation.free()
+    for (const { resident } of done) freeResident(resident)
     throw error
   }
 }
@@ -139,11 +143,14 @@ function build(context: PullContext, part: Part, draft: Draft, chunk: number) {
     metadata: metadata?.byteLength ?? null,
   })
   const bytes = spaceBytes(lengths, draft.rows)
-  const allocation = budget.obtain(bytes, () => budget.pool.allocate(bytes))
+  const vectorBytes = originalsBytes(shape)
+  const [allocation, originals] = budget.obtain(bytes + vectorBytes, () =>
+    budget.pool.allocateTogether([bytes, vectorBytes]),
+  )
   try {
     const codebookOffset = codebook.place(allocation.arena, budget)
     const space = layOut(allocation, lengths, draft.rows)
-    const block = startBlock(space, shape)
+    const block = startBlock(space, originals, shape)
     const ordinals = new Uint32Array(
       allocation.arena.memory.buffer,
       space.sections.get('ordinals')!.byteOffset,
@@ -170,10 +177,16 @@ function build(context: PullContext, part: Part, draft: Draft, chunk: number) {
         runs: [{ part: part.key, start: 0, rows: draft.rows }],
         resident: openResident(space, ids.kind, block),
       },
-      job: { arena: allocation.arena, block: block.allocation.offset, codebook: codebookOffset },
+      job: {
+        arena: allocation.arena,
+        block: block.allocation.offset,
+        vectors: originals.offset,
+        codebook: codebookOffset,
+      },
     }
   } catch (error) {
     allocation.free()
+    originals.free()
     throw error
   }
 }

@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Column } from '../core/column.js'
 import { compareUtf8 } from '../core/id.js'
+import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
@@ -36,7 +37,7 @@ export interface MergeMember {
 
 /** Rows of a segment that go one after another into the new one. */
 interface Stretch {
-  readonly resident: ResidentSegment
+  readonly segment: Segment
   readonly run: SegmentRun
 }
 
@@ -59,7 +60,7 @@ export function recodeSegment(
     idKind: resident.ids.kind,
     idSections: [...rest('ids'), ...rest('idOffsets')],
     metadata: sections.get('metadata') ?? null,
-    stretches: [{ resident, run: { part: segment.runs[0]!.part, start: 0, rows: segment.rows } }],
+    stretches: [{ segment, run: { part: segment.runs[0]!.part, start: 0, rows: segment.rows } }],
   }
   return encodeRows(rows, codebook, context, signal)
 }
@@ -73,20 +74,17 @@ export async function mergeSegments(
   signal: AbortSignal,
 ): Promise<PulledSegment> {
   const stretches = members
-    .flatMap(({ segment, runs }) =>
-      runs.map((run): Stretch => ({ resident: segment.resident!, run: segment.runs[run]! })),
-    )
-    .sort(
-      (a, b) =>
-        compareUtf8(a.run.part, b.run.part) || a.resident.ordinals[a.run.start]! - b.resident.ordinals[b.run.start]!,
-    )
+    .flatMap(({ segment, runs }) => runs.map((run): Stretch => ({ segment, run: segment.runs[run]! })))
+    .sort((a, b) => compareUtf8(a.run.part, b.run.part) || firstOrdinal(a) - firstOrdinal(b))
   let start = 0
   const runs = stretches.map(({ run: { part, rows } }): SegmentRun => {
     const run = { part, start, rows }
     start += rows
     return run
   })
-  const ids = joinIds(stretches.map(({ resident: { ids }, run: { start, rows } }) => ids.slice(start, start + rows)))
+  const ids = joinIds(
+    stretches.map(({ segment, run: { start, rows } }) => segment.resident!.ids.slice(start, start + rows)),
+  )
   await setImmediate()
   signal.throwIfAborted()
   const metadata =
@@ -94,7 +92,9 @@ export async function mergeSegments(
       ? null
       : SegmentMetadata.fromBatches(
           columns,
-          stretches.map(({ resident, run }) => resident.metadata!.toBatch().slice(run.start, run.start + run.rows)),
+          stretches.map(({ segment, run }) =>
+            segment.resident!.metadata!.toBatch().slice(run.start, run.start + run.rows),
+          ),
         ).toIpc()
   await setImmediate()
   signal.throwIfAborted()
@@ -109,6 +109,8 @@ export async function mergeSegments(
   return encodeRows(rows, codebook, context, signal)
 }
 
+const firstOrdinal = ({ segment, run }: Stretch): number => segment.resident!.ordinals[run.start]!
+
 interface Rows extends Pick<PulledSegment, 'content' | 'runs'> {
   readonly idKind: ResidentSegment['ids']['kind']
   readonly idSections: readonly Uint8Array[]
@@ -122,7 +124,7 @@ async function encodeRows(
   { budget, executor }: RecodeContext,
   signal: AbortSignal,
 ): Promise<PulledSegment> {
-  const { dimension, metric } = of.stretches[0]!.resident.block
+  const { dimension, metric } = of.stretches[0]!.segment.resident!.block
   const rows = of.stretches.reduce((sum, { run }) => sum + run.rows, 0)
   const shape = blockShape({ rows, dimension, metric, codebook: codebook.codebook })
   const lengths = sectionBytes(shape, {
@@ -130,19 +132,21 @@ async function encodeRows(
     metadata: of.metadata?.byteLength ?? null,
   })
   const bytes = spaceBytes(lengths, rows)
-  const allocation = budget.takeFree(bytes)
+  const [allocation, originals] = budget.takeFreeTogether([bytes, originalsBytes(shape)])
   try {
     const { arena } = allocation
     const codebookOffset = codebook.place(arena, budget)
     const space = layOut(allocation, lengths, rows)
-    const block = startBlock(space, shape)
+    const block = startBlock(space, originals, shape)
     await setImmediate() // clearing and copying are milliseconds each
     const ordinals = space.sections.get('ordinals')!
     const rowOrdinals = new Uint32Array(ordinals.buffer, ordinals.byteOffset, rows)
+    const rowBytes = originals.bytes / rows
     let row = 0
-    for (const { resident, run } of of.stretches) {
-      block.copyRows(row, resident.block, run.start, run.rows)
-      rowOrdinals.set(resident.ordinals.subarray(run.start, run.start + run.rows), row)
+    for (const { segment, run } of of.stretches) {
+      const target = originals.u8().subarray(row * rowBytes, (row + run.rows) * rowBytes)
+      await copyOriginals(segment, run, target, signal)
+      rowOrdinals.set(segment.resident!.ordinals.subarray(run.start, run.start + run.rows), row)
       row += run.rows
       await setImmediate()
       signal.throwIfAborted()
@@ -160,11 +164,27 @@ async function encodeRows(
       runs: of.runs,
       resident: openResident(space, of.idKind, block),
     }
-    await executor.encode({ arena, block: allocation.offset, codebook: codebookOffset }, { signal })
+    const job = { arena, block: allocation.offset, vectors: originals.offset, codebook: codebookOffset }
+    await executor.encode(job, { signal })
     signal.throwIfAborted()
     return made
   } catch (error) {
     allocation.free()
+    originals.free()
     throw error
   }
+}
+
+/** Copies a run's originals to the rows from `row` on, from memory or disk. */
+async function copyOriginals(
+  segment: Segment,
+  { start, rows }: SegmentRun,
+  target: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  const { block } = segment.resident!
+  const { originals } = block
+  if (originals === null) return segment.fromDisk((stored) => stored.readRows(start, target, signal))
+  const rowBytes = target.byteLength / rows
+  target.set(originals.u8().subarray(start * rowBytes, (start + rows) * rowBytes))
 }

@@ -5,7 +5,17 @@ import { sphereQuantile } from './beta-tail.js'
 import { type BlockSummary, summarizeBlock } from './block.js'
 import { centroidCountOf } from './codebook.js'
 import type { FirstStage, ScanJob } from './executor.js'
-import { chunkRows, dimensionMax, kMax, stageBits, stageCells, stageExact, stagePrefix } from './kernel/layout.js'
+import {
+  chunkRows,
+  dimensionMax,
+  groupRows,
+  hitsRoom,
+  kMax,
+  stageBits,
+  stageCells,
+  stageExact,
+  stagePrefix,
+} from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
 
@@ -59,7 +69,7 @@ export function planScan(job: ScanJob): ScanPlan {
   let metric = 0
   let rows = 0
   let clustered = false
-  for (const [index, { block, allow }] of job.blocks.entries()) {
+  for (const [index, { block, vectors, allow, range }] of job.blocks.entries()) {
     const summary = summaries[index]!
     assert(summary.dimension === dimension, 'query and blocks have one dimension')
     assert(job.codebook !== 0 || !summary.quantized, 'blocks with codes come with their codebook')
@@ -71,9 +81,10 @@ export function planScan(job: ScanJob): ScanPlan {
     if (summary.clusters > 0) clustered = true
     rows += summary.rows
     const rowBytes = firstStageBytes(summary, stage)
-    const to = summary.rows
-    if (to > 0)
-      ranges.push({ index, block, allow, from: 0, to, ranked: summary.ranked, rowBytes, bytes: to * rowBytes })
+    const { from, to } = range ?? { from: 0, to: summary.rows }
+    const { ranked } = summary
+    if (to > from)
+      ranges.push({ index, block, vectors, allow, from, to, ranked, rowBytes, bytes: (to - from) * rowBytes })
   }
   const probing = job.contract.kind === 'target' ? (job.choice?.probing ?? 1) : 1
   return {
@@ -101,6 +112,9 @@ function firstStageBytes(block: BlockSummary, stage: number): number {
   if (stage === stageCells && block.cells > 0) return block.cells / 2
   return stage >= stagePrefix && block.directions > 0 ? block.directions + 16 : block.paddedDimension + 16
 }
+
+/** Positions of which any number may survive. */
+export const survivorRangeRows = (k: number): number => Math.floor((hitsRoom - k) / groupRows) * groupRows
 
 /** Cuts ranges down to `bytesMax`, as far as whole chunks of rows allow. */
 export function cutRanges(ranges: readonly PlannedRange[], bytesMax: number): PlannedRange[] {

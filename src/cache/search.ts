@@ -1,31 +1,18 @@
 import type { Column } from '../core/column.js'
 import type { RecallContract } from '../core/contract.js'
-import type { DeleteMask } from '../core/generation.js'
-import { compareIds, compareUtf8 } from '../core/id.js'
+import { compareIds } from '../core/id.js'
 import { formatPredicate } from '../core/predicate.js'
 import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
 import type { AllowBitmap } from './allow-slots.js'
 import type { MemoryBudget } from './budget.js'
-import type { PlacedCodebook } from './codebook-shelf.js'
-import type { KernelExecutor, ScanBlock, ScanChoice, ScanJob, ScanReply } from './executor.js'
+import type { KernelExecutor, ScanChoice, ScanJob, ScanReply } from './executor.js'
 import { evaluateFilter } from './filter.js'
+import { type Deferred, rerank } from './rerank.js'
 import { complement, countRows, trim } from './row-bitmap.js'
-import type { ResidentSegment, Segment } from './segment.js'
-import { everyCluster, type TunedScan, tunedScan } from './tuning.js'
-import type { RowLocation, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
-
-/** Which rows of a run are deleted; `all` when the version does not have the run. */
-export type RunMask = DeleteMask | 'all' | null
-
-/** One segment of a version under its delete masks. */
-export interface MaskedSegment {
-  readonly segment: Segment
-  /** One a run. */
-  readonly masks: readonly RunMask[]
-  /** Names the masks; empty when every row is live. */
-  readonly maskKey: string
-  readonly codebook: PlacedCodebook
-}
+import type { ResidentSegment } from './segment.js'
+import { type Group, hitAt, jobOf, type MaskedSegment, mergeHits, type Shelf } from './shelf.js'
+import { everyCluster, tunedScan } from './tuning.js'
+import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 export interface SearchTarget {
   /** In version order, pinned. */
@@ -35,15 +22,6 @@ export interface SearchTarget {
   readonly budget: MemoryBudget
   /** How to scan whatever the codebooks' tunings say; null: as they say. */
   readonly choice: ScanChoice | null
-}
-
-/** A segment that can contribute rows, with the place of its bitmap. */
-interface Shelf {
-  readonly index: number
-  readonly masked: MaskedSegment
-  readonly resident: ResidentSegment
-  readonly codebookOffset: number
-  readonly block: ScanBlock
 }
 
 /**
@@ -83,7 +61,7 @@ export async function searchSegments(
         masked,
         resident,
         codebookOffset,
-        block: { block: resident.block.allocation.offset, allow },
+        block: { block: resident.block.allocation.offset, vectors: resident.block.originals?.offset ?? 0, allow },
       })
     }
     return await scanGroups(target.executor, groupByPlace(shelves, query, target.choice), query, options)
@@ -150,13 +128,6 @@ function firstAtLeast(ascending: Uint32Array, value: number, from = 0, to = asce
   return low
 }
 
-/** Blocks that share arena and codebook: one job, which the executor splits when that is worth it. */
-interface Group {
-  readonly shelves: readonly Shelf[]
-  /** Null: nothing was measured. */
-  readonly tuned: TunedScan | null
-}
-
 async function scanGroups(
   executor: KernelExecutor,
   groups: readonly Group[],
@@ -164,12 +135,12 @@ async function scanGroups(
   options: { readonly signal: AbortSignal },
 ): Promise<ShardAnswer> {
   const started = performance.now()
-  let best: ShardHit[] = []
+  let best: readonly ShardHit[] = []
   let rowsScanned = 0
   let bytesScanned = 0
   let waitMs = 0
-  const scan = async (group: Group, distanceMax: number): Promise<ScanReply> => {
-    const reply = await executor.scan(jobOf(group, query, distanceMax), options)
+  const scan = async (job: ScanJob): Promise<ScanReply> => {
+    const reply = await executor.scan(job, options)
     rowsScanned += reply.rowsScanned
     bytesScanned += reply.bytesScanned
     waitMs += reply.waitMs
@@ -177,21 +148,26 @@ async function scanGroups(
   }
   const scanAll = async (groups: readonly Group[], distanceMax: number): Promise<void> => {
     best = []
+    // Rows farther than the k-th so far cannot be among the k best; equals may, by their id.
+    let nearer = distanceMax
+    const onDisk: Deferred[] = []
     for (const group of groups) {
-      // Rows farther than the k-th so far cannot be among the k best; equals may, by their id.
-      const nearer = best.length < query.k ? distanceMax : Math.min(distanceMax, best.at(-1)!.distance)
-      let reply = await scan(group, nearer)
+      let reply = await scan(jobOf(group, query, nearer))
       if (reply.tiesLost) {
-        for (const { masked, resident } of group.shelves) {
-          if (resident.block.ranked) continue
+        for (const { masked, resident, block } of group.shelves) {
+          if (resident.block.ranked || block.vectors === 0) continue
           await masked.segment.writing // the bytes being written to disk are already checksummed
           options.signal.throwIfAborted()
           resident.block.setTieRanks(tieRanks(resident))
         }
-        reply = await scan(group, nearer)
+        reply = await scan(jobOf(group, query, nearer))
       }
       best = mergeHits(best, hitsOf(group.shelves, reply), query.k)
+      if (reply.distances.length >= query.k) nearer = Math.min(nearer, reply.distances[query.k - 1]!)
+      if (reply.survivors.lowers.length > 0 || reply.unread.length > 0) onDisk.push({ group, reply })
     }
+    if (onDisk.length > 0)
+      best = await rerank(onDisk, best, { query, distanceMax: nearer, scan, signal: options.signal })
   }
 
   await scanAll(groups, query.distanceMax)
@@ -234,38 +210,16 @@ function groupByPlace(shelves: readonly Shelf[], query: ShardQuery, choice: Scan
   })
 }
 
-const jobOf = ({ shelves, tuned }: Group, query: ShardQuery, distanceMax: number): ScanJob => ({
-  arena: shelves[0]!.resident.allocation.arena,
-  codebook: shelves[0]!.codebookOffset,
-  blocks: shelves.map((shelf) => shelf.block),
-  query: query.vector,
-  k: query.k,
-  contract: query.contract,
-  distanceMax,
-  ...(tuned !== null && { choice: tuned.choice }),
-})
-
-const hitsOf = (group: readonly Shelf[], reply: ScanReply): ShardHit[] =>
-  Array.from(reply.distances, (distance, i) => {
-    const { index, masked } = group[reply.blocks[i]!]!
-    return hitAt(masked, { segment: index, position: reply.rows[i]! }, distance)
-  })
-
-/** @param location in the resident segment `masked` */
-export function hitAt({ segment }: MaskedSegment, location: RowLocation, distance: number): ShardHit {
-  const { ids, ordinals } = segment.resident!
-  const { position } = location
-  const { part } = segment.runs[segment.runOf(position)]!
-  return { distance, id: ids.get(position), part, row: ordinals[position]!, location }
+/** Of rows whose originals are in memory. */
+function hitsOf(shelves: readonly Shelf[], reply: ScanReply): ShardHit[] {
+  const hits: ShardHit[] = []
+  for (const [i, distance] of reply.distances.entries()) {
+    const shelf = shelves[reply.blocks[i]!]!
+    if (shelf.block.vectors !== 0)
+      hits.push(hitAt(shelf.masked, { segment: shelf.index, position: reply.rows[i]! }, distance))
+  }
+  return hits
 }
-
-/** The total order within one collection (law 3). */
-export const compareShardHits = (a: ShardHit, b: ShardHit): number =>
-  a.distance - b.distance || compareIds(a.id, b.id) || compareUtf8(a.part, b.part) || a.row - b.row
-
-/** The k nearest of both, in total order. */
-export const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
-  [...a, ...b].sort(compareShardHits).slice(0, k)
 
 /** Each row's place in the order of (id, part, ordinal) within its segment, whose rows are in the order of the latter two. */
 function tieRanks(resident: ResidentSegment): Uint32Array {

@@ -4,17 +4,24 @@ import { GatewayError } from '../core/errors.js'
 
 /**
  * A segment file: 24 bytes (magic, format version, header length, header checksum), a JSON header, then sections of raw
- * bytes, each starting at a multiple of 64 and checksummed in the header. A reader accepts its own version only: a file
- * is a copy of what the source can give again, so an older one is discarded, not migrated.
+ * bytes, each starting at a multiple of 64 and checksummed in the header, then the rows' originals, in the order of their
+ * codes and starting at a multiple of a page. Of these every page has its checksum in the section `sums`, so that a row
+ * can be read, and verified, alone. A reader accepts its own version only: a file is a copy of what the source can give
+ * again, so an older one is discarded, not migrated.
  */
-export const segmentFormatVersion = 1
+export const segmentFormatVersion = 2
 
 const magic = Buffer.from('LGSEGMNT', 'latin1')
 const preludeBytes = 24
 const headerBytesMax = 64 * 1024
 const alignment = 64
+/** Originals are verified by pages of this size: what the operating system reads at least. */
+export const pageBytes = 4096
 /** Reads of this size keep both disk threads busy and let other work in between. */
 const readBytesMax = 16 * 1024 * 1024
+
+/** Bytes of the section that holds the checksums of so many bytes of originals. */
+export const sumsBytes = (originals: number): number => Math.ceil(originals / pageBytes) * 4
 
 export interface SegmentHeader {
   readonly key: string
@@ -22,42 +29,86 @@ export interface SegmentHeader {
   readonly idKind: string
 }
 
+/** What a segment file is made of; borrowed while its pieces are taken. */
+export interface SegmentContent {
+  /** `sums` is filled with the checksums of the originals on the way. */
+  readonly sections: ReadonlyMap<string, Uint8Array>
+  readonly originals: {
+    readonly bytes: number
+    /** Whole pages, but for the last; a chunk is borrowed until the next is asked for. */
+    chunks(): Iterable<Uint8Array>
+  }
+}
+
+/** Bytes and where in a file they go. */
+export interface FilePiece {
+  readonly position: number
+  readonly bytes: Uint8Array
+}
+
 interface Section {
   readonly name: string
   readonly offset: number
   readonly bytes: number
-  readonly crc: number
+  /** Eight hexadecimal digits. */
+  readonly crc: string
 }
 
-/** The pieces of a segment file, in order; `sections` are borrowed. */
+interface Header extends SegmentHeader {
+  readonly sections: readonly Section[]
+  readonly originals: { readonly offset: number; readonly bytes: number }
+}
+
+/** The pieces of a segment file, to be taken once, and its size. The header, which completes it, comes last. */
 export function composeSegmentFile(
   header: SegmentHeader,
-  sections: ReadonlyMap<string, Uint8Array>,
-): { readonly pieces: readonly Uint8Array[]; readonly bytes: number } {
-  // Offsets count from the end of the header, whose length depends on them.
-  let offset = 0
-  const table: Section[] = []
-  const body: Uint8Array[] = []
-  for (const [name, bytes] of sections) {
-    table.push({ name, offset, bytes: bytes.byteLength, crc: crc32(bytes) })
-    const padded = alignUp(bytes.byteLength)
-    body.push(bytes, new Uint8Array(padded - bytes.byteLength))
-    offset += padded
+  content: SegmentContent,
+): { readonly pieces: Iterable<FilePiece>; readonly bytes: number } {
+  const sections: Section[] = []
+  let end = 0
+  for (const [name, { byteLength }] of content.sections) {
+    sections.push({ name, offset: end, bytes: byteLength, crc: hex(0) })
+    end = alignUp(end + byteLength, alignment)
   }
-  const json = Buffer.from(JSON.stringify({ ...header, sections: table }), 'utf8')
-  const start = alignUp(preludeBytes + json.length)
-  const head = Buffer.alloc(start)
+  const originals = { offset: alignUp(end, pageBytes), bytes: content.originals.bytes }
+  const whole: Header = { ...header, sections, originals }
+  // Offsets count from the end of the header, whose length the checksums do not change.
+  const start = alignUp(preludeBytes + Buffer.byteLength(JSON.stringify(whole)), pageBytes)
+  return { pieces: piecesOf(whole, start, content), bytes: start + originals.offset + originals.bytes }
+}
+
+function* piecesOf(header: Header, start: number, content: SegmentContent): Generator<FilePiece> {
+  const sums = content.sections.get('sums')
+  const pageSums =
+    sums === undefined ? new Uint32Array(0) : new Uint32Array(sums.buffer, sums.byteOffset, sums.byteLength / 4)
+  let done = 0
+  for (const bytes of content.originals.chunks()) {
+    for (let at = 0; at < bytes.byteLength; at += pageBytes)
+      pageSums[(done + at) / pageBytes] = crc32(bytes.subarray(at, at + pageBytes))
+    yield { position: start + header.originals.offset + done, bytes }
+    done += bytes.byteLength
+  }
+  const sections: Section[] = []
+  for (const section of header.sections) {
+    const bytes = content.sections.get(section.name)!
+    sections.push({ ...section, crc: hex(crc32(bytes)) })
+    yield { position: start + section.offset, bytes }
+  }
+  const json = Buffer.from(JSON.stringify({ ...header, sections }), 'utf8')
+  const head = Buffer.alloc(preludeBytes + json.length)
   magic.copy(head)
   head.writeUInt32LE(segmentFormatVersion, 8)
   head.writeUInt32LE(json.length, 12)
   head.writeUInt32LE(crc32(json), 16)
   json.copy(head, preludeBytes)
-  return { pieces: [head, ...body], bytes: start + offset }
+  yield { position: 0, bytes: head }
 }
 
 export interface SegmentFileReader {
   readonly header: SegmentHeader
   readonly bytes: number
+  /** Where in the file the originals are. */
+  readonly originals: { readonly offset: number; readonly bytes: number }
   /** Byte length of a section, or null when the file has none of that name. */
   sectionBytes(name: string): number | null
   /** Fills `into` (of exactly the section's length; may be shared memory) and verifies it. Throws LG_CORRUPT. */
@@ -79,30 +130,34 @@ export async function openSegmentFile(file: FileHandle, key: string): Promise<Se
   await readFully(file, json, preludeBytes)
   if (crc32(json) !== prelude.readUInt32LE(16)) throw corrupt(key, 'fails its header checksum')
   // Past its checksum the header is what composeSegmentFile wrote.
-  const header = JSON.parse(json.toString('utf8')) as SegmentHeader & { readonly sections: readonly Section[] }
+  const header = JSON.parse(json.toString('utf8')) as Header
   if (header.key !== key) throw corrupt(key, `holds segment ${header.key}`)
-  const start = alignUp(preludeBytes + jsonBytes)
+  const start = alignUp(preludeBytes + jsonBytes, pageBytes)
   const section = (name: string): Section | undefined => header.sections.find((entry) => entry.name === name)
   let end = 0
   for (const { name, offset, bytes } of header.sections) {
     // Memory is taken for what the table says, so it must not say more than the file has.
     if (offset !== end || !(bytes >= 0)) throw corrupt(key, `has a section "${name}" out of place`)
-    end += alignUp(bytes)
+    end = alignUp(end + bytes, alignment)
   }
-  if (size !== start + end) throw corrupt(key, `has ${size} bytes instead of ${start + end}`)
+  const { originals } = header
+  const expected = start + alignUp(end, pageBytes) + originals.bytes
+  if (size !== expected) throw corrupt(key, `has ${size} bytes instead of ${expected}`)
   return {
     header,
     bytes: size,
+    originals: { offset: start + originals.offset, bytes: originals.bytes },
     sectionBytes: (name) => section(name)?.bytes ?? null,
     async read(name, into) {
       const { offset, crc } = section(name)!
       await readFully(file, into, start + offset)
-      if (crc32(into) !== crc) throw corrupt(key, `fails the checksum of its section "${name}"`)
+      if (hex(crc32(into)) !== crc) throw corrupt(key, `fails the checksum of its section "${name}"`)
     },
   }
 }
 
-async function readFully(file: FileHandle, into: Uint8Array, position: number): Promise<void> {
+/** Fills `into` from `position` on. Throws LG_CORRUPT when the file ends before. */
+export async function readFully(file: FileHandle, into: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < into.byteLength; ) {
     const length = Math.min(readBytesMax, into.byteLength - done)
     const { bytesRead } = await file.read(into, done, length, position + done)
@@ -111,7 +166,9 @@ async function readFully(file: FileHandle, into: Uint8Array, position: number): 
   }
 }
 
-const alignUp = (bytes: number): number => Math.ceil(bytes / alignment) * alignment
+const alignUp = (bytes: number, step: number): number => Math.ceil(bytes / step) * step
+
+const hex = (crc: number): string => crc.toString(16).padStart(8, '0')
 
 const corrupt = (key: string, what: string): GatewayError =>
   new GatewayError('LG_CORRUPT', `segment file ${key} ${what}`)

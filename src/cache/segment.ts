@@ -1,15 +1,25 @@
 import assert from 'node:assert'
 import { createHash } from 'node:crypto'
+import { GatewayError } from '../core/errors.js'
 import type { PartKey } from '../core/generation.js'
 import type { Metric } from '../core/metric.js'
 import { AllowSlots, allowBytes } from './allow-slots.js'
 import type { Allocation } from './arena.js'
-import { type Block, type BlockShape, blockBytes, createBlock, openBlock, quantizedRowsMin } from './block.js'
+import {
+  type Block,
+  type BlockShape,
+  blockBytes,
+  createBlock,
+  openBlock,
+  originalsBytes,
+  quantizedRowsMin,
+} from './block.js'
 import type { Evictable } from './budget.js'
 import type { Codebook } from './codebook.js'
 import { SegmentMetadata } from './metadata.js'
-import { segmentFormatVersion } from './segment-file.js'
+import { type SegmentContent, segmentFormatVersion, sumsBytes } from './segment-file.js'
 import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
+import { type OriginalsFile, originalsByPosition, StoredOriginals } from './stored-originals.js'
 
 /** Parts are cut into segments of about this many bytes of float32, so that what is being built stays bounded. */
 const segmentVectorBytesMax = 16 * 1024 * 1024
@@ -56,14 +66,14 @@ export interface SegmentDescription {
   /** Version of the codebook that its codes were made with; null when it has none. */
   readonly codebook: string | null
   readonly rows: number
-  /** Bytes of its allocation when resident. */
+  /** Bytes of its allocation when resident, without originals. */
   readonly bytes: number
   /** In order of part keys, which is the order that rows of equal distance and id are told apart by. */
   readonly runs: readonly SegmentRun[]
 }
 
-/** Sections of a segment, as in its file. `block` and what follows lie one after another in one allocation. */
-const sectionNames = ['block', 'ids', 'idOffsets', 'ordinals', 'metadata'] as const
+/** Sections of a segment, as in its file: they lie one after another in one allocation. `sums` are of the originals on disk. */
+const sectionNames = ['block', 'ids', 'idOffsets', 'ordinals', 'metadata', 'sums'] as const
 type SectionName = (typeof sectionNames)[number]
 
 const align = (bytes: number): number => Math.ceil(bytes / 64) * 64
@@ -78,6 +88,8 @@ export interface ResidentSegment {
   readonly metadata: SegmentMetadata | null
   readonly allow: AllowSlots
   readonly sections: ReadonlyMap<SectionName, Uint8Array>
+  /** What can be read of its file in place of originals in memory; null before there is one. */
+  stored: StoredOriginals | null
 }
 
 /** Space for a segment before its content is there. */
@@ -119,6 +131,7 @@ export function sectionBytes(
   if (idOffsets !== undefined) bytes.set('idOffsets', idOffsets)
   bytes.set('ordinals', shape.rows * 4)
   if (rest.metadata !== null) bytes.set('metadata', rest.metadata)
+  bytes.set('sums', sumsBytes(originalsBytes(shape)))
   return bytes
 }
 
@@ -138,19 +151,21 @@ export function spaceBytes(sections: SectionBytes, rows: number): number {
   return bytes
 }
 
-/** What a part of so many rows will take, without metadata and long ids. */
-export function estimateBytes(part: {
-  readonly rows: number
-  readonly dimension: number
-  readonly metric: Metric
-}): number {
+/** What a part of so many rows will take, without metadata and long ids; `least`: of that, what has to be in memory. */
+export function estimateBytes(part: { readonly rows: number; readonly dimension: number; readonly metric: Metric }): {
+  readonly all: number
+  readonly least: number
+} {
   const rowsMax = segmentRowsMax(part.dimension)
-  let bytes = 0
+  let all = 0
+  let least = 0
   for (let rows = part.rows; rows > 0; rows -= rowsMax) {
     const shape = blockShape({ ...part, rows: Math.min(rows, rowsMax), codebook: null })
-    bytes += spaceBytes(sectionBytes(shape, { idSections: [shape.rows * 8], metadata: null }), shape.rows)
+    const bytes = spaceBytes(sectionBytes(shape, { idSections: [shape.rows * 8], metadata: null }), shape.rows)
+    all += bytes + originalsBytes(shape)
+    least += bytes + (shape.quantized ? 0 : originalsBytes(shape))
   }
-  return bytes
+  return { all, least }
 }
 
 /** Lays sections and bitmap slots out in an allocation of `spaceBytes`, which it takes over. */
@@ -176,8 +191,9 @@ export function layOut(allocation: Allocation, bytes: SectionBytes, rows: number
   return { allocation, blockAllocation, rows, sections, allow: new AllowSlots(buffer, offset, rows) }
 }
 
-/** An empty block in the space, to be filled and encoded. */
-export const startBlock = (space: SegmentSpace, shape: BlockShape): Block => createBlock(space.blockAllocation, shape)
+/** An empty block in the space, to be filled and encoded. Takes `originals` over as well. */
+export const startBlock = (space: SegmentSpace, originals: Allocation, shape: BlockShape): Block =>
+  createBlock(space.blockAllocation, originals, shape)
 
 /** Opens a space whose sections hold their content. Throws LG_CORRUPT. */
 export function openResident(space: SegmentSpace, idKind: IdKind, block: Block | null): ResidentSegment {
@@ -194,7 +210,45 @@ export function openResident(space: SegmentSpace, idKind: IdKind, block: Block |
     metadata: metadata === undefined ? null : SegmentMetadata.fromIpc(metadata),
     allow: space.allow,
     sections,
+    stored: null,
   }
+}
+
+/** What goes into the file of a segment whose originals are in memory. */
+export const contentOnDisk = ({ sections, block }: ResidentSegment): SegmentContent => ({
+  sections,
+  originals: { bytes: originalsBytes(block), chunks: () => originalsByPosition(block) },
+})
+
+/** Says that the segment has a file now. Takes `file` over. */
+export function settleOnDisk(resident: ResidentSegment, file: OriginalsFile): void {
+  resident.stored?.close()
+  const sums = resident.sections.get('sums')!
+  resident.stored = new StoredOriginals(
+    file,
+    resident.block,
+    new Uint32Array(sums.buffer, sums.byteOffset, sums.byteLength / 4),
+  )
+}
+
+/** Frees originals that are on disk as well; false when there are none. Blocks without codes are searched by them alone. */
+export function leaveOnDisk({ block, stored }: ResidentSegment): boolean {
+  if (!block.quantized || block.originals === null || stored?.hold() !== true) return false
+  block.detach()
+  return true
+}
+
+/** Takes over originals read from disk. */
+export function keepInMemory({ block, stored }: ResidentSegment, originals: Allocation): void {
+  block.attach(originals)
+  stored!.letGo()
+}
+
+/** Gives back all that it holds. */
+export function freeResident({ block, stored, allocation }: ResidentSegment): void {
+  stored?.close()
+  if (block.originals !== null) block.detach()
+  allocation.free()
 }
 
 /** Rows of parts in the cache: immutable; their bytes come and go. */
@@ -208,8 +262,10 @@ export class Segment implements Evictable {
   /** Versions that have it; without any it leaves memory with its last pin. */
   references = 0
   /** Set while its bytes are being written to disk: they must not change. */
-  writing: Promise<void> | null = null
+  writing: Promise<unknown> | null = null
   #pins = 0
+  #readers = 0
+  #broken = false
   #resident: ResidentSegment | null = null
   readonly #owner: SegmentOwner
 
@@ -244,6 +300,39 @@ export class Segment implements Evictable {
     return this.#resident
   }
 
+  /** Its file turned out to be corrupt: who has pinned it goes on as far as memory goes, others read the source again. */
+  get broken(): boolean {
+    return this.#broken
+  }
+
+  /** Bytes in memory. */
+  get residentBytes(): number {
+    return this.#resident === null ? 0 : this.bytes + (this.#resident.block.originals?.bytes ?? 0)
+  }
+
+  /** Vectors of rows, pinned: float32[dimension] each. Throws LG_CORRUPT. */
+  async vectors(rows: readonly number[]): Promise<Float32Array[]> {
+    const { block } = this.#resident!
+    if (block.originals !== null) return rows.map((row) => block.vector(row))
+    const positions = block.positions()
+    return this.fromDisk((stored) => stored.read(Uint32Array.from(rows, positions)))
+  }
+
+  /** Reads originals that are not in memory. Throws LG_CORRUPT, and then the segment is broken. */
+  async fromDisk<T>(read: (stored: StoredOriginals) => Promise<T>): Promise<T> {
+    this.pin() // a broken segment leaves with its last pin
+    try {
+      return await read(this.#resident!.stored!)
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.code !== 'LG_CORRUPT') throw error
+      if (!this.#broken) this.#owner.broke(this, error)
+      this.#broken = true
+      throw error
+    } finally {
+      this.unpin()
+    }
+  }
+
   settle(resident: ResidentSegment): void {
     assert(this.#resident === null, 'a segment is built or read once')
     this.#resident = resident
@@ -260,8 +349,23 @@ export class Segment implements Evictable {
     this.leaveIfUnused()
   }
 
+  /** Pins, and keeps originals that are in memory there. */
+  startReading(): void {
+    this.#readers++
+    this.pin()
+  }
+
+  stopReading(): void {
+    this.#readers--
+    this.unpin()
+  }
+
   leaveIfUnused(): void {
-    if (this.#pins === 0 && this.references === 0) this.#leave(false)
+    if (this.#pins === 0 && (this.references === 0 || this.#broken)) this.#leave(false)
+  }
+
+  surrender(): boolean {
+    return this.#readers === 0 && this.#resident !== null && leaveOnDisk(this.#resident)
   }
 
   evict(): void {
@@ -271,7 +375,7 @@ export class Segment implements Evictable {
   #leave(evicted: boolean): void {
     assert(this.#pins === 0, 'a pinned segment stays')
     if (this.#resident === null) return
-    this.#resident.allocation.free()
+    freeResident(this.#resident)
     this.#resident = null
     this.#owner.left(this, evicted)
   }
@@ -281,15 +385,18 @@ export class Segment implements Evictable {
 export interface SegmentOwner {
   settled(segment: Segment): void
   left(segment: Segment, evicted: boolean): void
+  /** Its originals on disk are not what was written. */
+  broke(segment: Segment, error: GatewayError): void
 }
 
 /** Segments that a piece of work keeps in memory. Release exactly once. */
 export class Pins {
   readonly #segments = new Set<Segment>()
+  readonly #read = new Set<Segment>()
 
   get bytes(): number {
     let bytes = 0
-    for (const segment of this.#segments) bytes += segment.bytes
+    for (const segment of this.#segments) bytes += segment.residentBytes
     return bytes
   }
 
@@ -299,8 +406,17 @@ export class Pins {
     segment.pin()
   }
 
+  /** The same, and keeps originals that are in memory there. */
+  addReading(segment: Segment): void {
+    if (this.#read.has(segment)) return
+    this.#read.add(segment)
+    segment.startReading()
+  }
+
   release(): void {
     for (const segment of this.#segments) segment.unpin()
     this.#segments.clear()
+    for (const segment of this.#read) segment.stopReading()
+    this.#read.clear()
   }
 }

@@ -1,12 +1,21 @@
 import { createHash } from 'node:crypto'
 import type { Stats } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { type CollectionRef, formatCollection } from '../core/generation.js'
 import { type CollectionRecord, composeRecord, parseRecord } from './collection-record.js'
 import { lockDirectory } from './directory-lock.js'
-import { type FileSystem, isTemporary, renameDurably, temporaryName, writeDurably } from './file-system.js'
-import { composeSegmentFile, openSegmentFile, type SegmentFileReader, type SegmentHeader } from './segment-file.js'
+import { type FileSystem, isTemporary, renameDurably, temporaryName, wholeFile, writeDurably } from './file-system.js'
+import {
+  composeSegmentFile,
+  openSegmentFile,
+  readFully,
+  type SegmentContent,
+  type SegmentFileReader,
+  type SegmentHeader,
+} from './segment-file.js'
+import type { OriginalsFile } from './stored-originals.js'
 
 /** What the cache logs to; pino's loggers fit. */
 export interface CacheLog {
@@ -25,6 +34,8 @@ export interface Store {
 /** One collection's files. Bytes that fail verification are deleted, logged and answered as absent. */
 export interface CollectionFiles {
   readonly bytes: number
+  /** Whether anything can be kept. */
+  readonly persistent: boolean
   loadRecord(): Promise<CollectionRecord | null>
   /** Replaces the record; a failure is logged, and the next restart reads the source again. */
   saveRecord(record: CollectionRecord, signal: AbortSignal): Promise<void>
@@ -35,11 +46,18 @@ export interface CollectionFiles {
   hasSegment(key: string): boolean
   /** Lets `use` read the segment's verified sections. `discarded`: there was a file, and it was not usable. */
   readSegment<T>(key: string, use: (file: SegmentFileReader) => Promise<T>): Promise<T | 'absent' | 'discarded'>
-  /** `sections` are borrowed until the promise settles. A full or read-only disk is logged; the segment stays in memory only. */
-  writeSegment(header: SegmentHeader, sections: ReadonlyMap<string, Uint8Array>, signal: AbortSignal): Promise<void>
+  /**
+   * `content` is borrowed until the promise settles. A full or read-only disk is logged; the segment stays in memory only.
+   * Answers whether the file is there.
+   */
+  writeSegment(header: SegmentHeader, content: SegmentContent, signal: AbortSignal): Promise<boolean>
+  /** The originals in a segment's file; null when there is no such file. */
+  openOriginals(key: string): OriginalsFile | null
+  /** Deletes a segment file that turned out to be unusable. */
+  discardSegment(key: string, error: unknown): Promise<void>
   /** Null without a directory. */
   readonly graph: GraphFile | null
-  /** Deletes segment files and codebooks that are not named. */
+  /** Deletes segment files and codebooks that are neither named nor read from. */
   retain(keep: { readonly segments: ReadonlySet<string>; readonly codebooks: ReadonlySet<string> }): Promise<void>
   remove(): Promise<void>
 }
@@ -70,6 +88,8 @@ interface SegmentEntry {
   readonly path: string
   readonly collection: string
   readonly bytes: number
+  /** Who cannot do without it. */
+  holders: number
 }
 
 const suffix = '.segment'
@@ -102,11 +122,14 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     forget(entry)
     await fileSystem.rm(entry.path, { force: true })
   }
-  const makeRoom = async (bytes: number): Promise<void> => {
-    for (const oldest of entries.values()) {
+  /** Deletes what nobody holds; answers whether so many bytes fit then. */
+  const makeRoom = async (bytes: number): Promise<boolean> => {
+    if (bytes > bytesMax) return false
+    for (const oldest of [...entries.values()]) {
       if (total + bytes <= bytesMax) break
-      await discard(oldest)
+      if (oldest.holders === 0) await discard(oldest)
     }
+    return total + bytes <= bytesMax
   }
 
   try {
@@ -145,13 +168,12 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
         try {
           await fileSystem.mkdir(folder, { recursive: true })
           const bytes = await write(draft)
-          if (bytes > bytesMax)
+          if (!(await makeRoom(bytes)))
             throw new GatewayError('LG_OVER_BUDGET', `cache.disk: the graph takes ${bytes} of ${bytesMax} bytes`)
-          await makeRoom(bytes)
           await renameDurably(fileSystem, draft, graphPath)
           const replaced = entries.get(graphPath)
           if (replaced !== undefined) forget(replaced)
-          add({ path: graphPath, collection: name, bytes })
+          add({ path: graphPath, collection: name, bytes, holders: 0 })
         } catch (error) {
           await fileSystem.rm(draft, { force: true }).catch(warnKept)
           if (signal.aborted) return
@@ -174,6 +196,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       get bytes() {
         return totals.get(name) ?? 0
       },
+      persistent: true,
       async loadRecord() {
         try {
           const bytes = await readIfPresent(fileSystem, recordPath)
@@ -185,7 +208,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       async saveRecord(record, signal) {
         try {
           await fileSystem.mkdir(folder, { recursive: true })
-          await writeDurably(fileSystem, recordPath, [composeRecord(record)], signal)
+          await writeDurably(fileSystem, recordPath, wholeFile(composeRecord(record)), signal)
         } catch (error) {
           if (signal.aborted) return
           log.warn({ collection: formatCollection(ref), err: error }, 'collection record could not be written')
@@ -203,7 +226,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       async saveCodebook(version, text, signal) {
         try {
           await fileSystem.mkdir(folder, { recursive: true })
-          await writeDurably(fileSystem, codebookPath(version), [Buffer.from(text, 'utf8')], signal)
+          await writeDurably(fileSystem, codebookPath(version), wholeFile(Buffer.from(text, 'utf8')), signal)
           return true
         } catch (error) {
           if (!signal.aborted)
@@ -225,41 +248,56 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
           }
         } catch (error) {
           if (!isUnusable(error)) throw error
-          log.warn(
-            { collection: formatCollection(ref), err: error },
-            'segment file is not usable; it is rebuilt from the source',
-          )
+          log.warn({ collection: formatCollection(ref), err: error }, unusableSegment)
           await discard(entry).catch(warnKept)
           return 'discarded'
         }
       },
-      async writeSegment(header, sections, signal) {
+      async writeSegment(header, content, signal) {
         const path = segmentPath(header.key)
-        if (entries.has(path)) return
-        const { pieces, bytes } = composeSegmentFile(header, sections)
-        if (bytes > bytesMax) {
-          log.warn(
-            { collection: formatCollection(ref), bytes, bytesMax },
-            'segment is larger than the disk budget; it stays in memory only',
-          )
-          return
-        }
+        const { pieces, bytes } = composeSegmentFile(header, content)
         try {
-          await makeRoom(bytes)
+          if (!(await makeRoom(bytes))) {
+            log.warn(
+              { collection: formatCollection(ref), bytes, bytesMax },
+              'segment is larger than what the disk budget has left; it stays in memory only',
+            )
+            return false
+          }
           await fileSystem.mkdir(folder, { recursive: true })
           await writeDurably(fileSystem, path, pieces, signal)
-          add({ path, collection: name, bytes })
+          const before = entries.get(path)
+          if (before !== undefined) forget(before)
+          add({ path, collection: name, bytes, holders: 0 })
+          return true
         } catch (error) {
-          if (signal.aborted) return
+          if (signal.aborted) return false
           log.warn(
             { collection: formatCollection(ref), err: error },
             'segment file could not be written; it stays in memory only',
           )
+          return false
         }
+      },
+      openOriginals(key) {
+        const entry = entries.get(segmentPath(key))
+        if (entry === undefined) return null
+        return openOriginals({ fileSystem, entry, key, isThere: () => entries.get(entry.path) === entry })
+      },
+      async discardSegment(key, error) {
+        const entry = entries.get(segmentPath(key))
+        if (entry === undefined) return
+        log.warn({ collection: formatCollection(ref), err: error }, unusableSegment)
+        await discard(entry).catch(warnKept)
       },
       async retain(keep) {
         for (const entry of [...entries.values()])
-          if (entry.collection === name && entry.path !== graphPath && !keep.segments.has(keyOf(entry.path)))
+          if (
+            entry.collection === name &&
+            entry.path !== graphPath &&
+            entry.holders === 0 &&
+            !keep.segments.has(keyOf(entry.path))
+          )
             await discard(entry)
         for (const file of await listIfPresent(fileSystem, folder))
           if (file.endsWith('.codebook') && !keep.codebooks.has(file.slice(0, -'.codebook'.length)))
@@ -287,18 +325,74 @@ export const noStore: Store = {
   collection: () => ({
     bytes: 0,
     graph: null,
+    persistent: false,
     loadRecord: async () => null,
     saveRecord: async () => {},
     loadCodebook: async () => null,
     saveCodebook: async () => false,
     hasSegment: () => false,
     readSegment: async () => 'absent',
-    writeSegment: async () => {},
+    writeSegment: async () => false,
+    openOriginals: () => null,
+    discardSegment: async () => {},
     retain: async () => {},
     remove: async () => {},
   }),
   close: async () => {},
 }
+
+function openOriginals(of: {
+  readonly fileSystem: FileSystem
+  readonly entry: SegmentEntry
+  readonly key: string
+  readonly isThere: () => boolean
+}): OriginalsFile {
+  const { fileSystem, entry, key, isThere } = of
+  let held = false
+  let opened: Promise<{ readonly file: FileHandle; readonly offset: number }> | null = null
+  const open = async (): Promise<{ readonly file: FileHandle; readonly offset: number }> => {
+    const file = await fileSystem.open(entry.path, 'r')
+    try {
+      return { file, offset: (await openSegmentFile(file, key)).originals.offset }
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+  const letGo = (): void => {
+    if (held) entry.holders--
+    held = false
+  }
+  return {
+    hold() {
+      if (held) return true
+      if (!isThere()) return false
+      entry.holders++
+      held = true
+      return true
+    },
+    letGo,
+    async read(into, position) {
+      try {
+        opened ??= open()
+        const { file, offset } = await opened
+        await readFully(file, into, offset + position)
+      } catch (cause) {
+        if (!isUnusable(cause)) throw cause
+        throw new GatewayError('LG_CORRUPT', `segment file ${key}: its vectors cannot be read`, { cause })
+      }
+    },
+    close() {
+      letGo()
+      opened?.then(
+        ({ file }) => file.close(),
+        () => {}, // a file that cannot be opened has nothing to close
+      )
+    },
+  }
+}
+
+const unusableSegment = 'segment file is not usable; it is rebuilt from the source'
 
 /** Segment files, least recently written first. */
 async function scan(fileSystem: FileSystem, root: string): Promise<readonly SegmentEntry[]> {
@@ -309,7 +403,7 @@ async function scan(fileSystem: FileSystem, root: string): Promise<readonly Segm
       if (isTemporary(file)) await fileSystem.rm(path, { force: true })
       else if (file.endsWith(suffix) || file === graphName) {
         const stats = await statIfPresent(fileSystem, path)
-        if (stats?.isFile()) found.push({ path, collection, bytes: stats.size, writtenMs: stats.mtimeMs })
+        if (stats?.isFile()) found.push({ path, collection, bytes: stats.size, holders: 0, writtenMs: stats.mtimeMs })
       }
     }
   }

@@ -33,7 +33,7 @@ export interface HeldOut {
  * @param search answers as the collection would, but in the way named
  */
 export async function tuneScans(
-  heldOut: Iterable<HeldOut>,
+  heldOut: AsyncIterable<HeldOut>,
   {
     firsts,
     clustered,
@@ -52,7 +52,7 @@ export async function tuneScans(
   const trials = ks.map((k) => ({ k, each: k > trialsEveryMax ? manyEach : 1, tried: [] as Trial[] }))
   const until = performance.now() + tuningMsMax
   let queries = 0
-  for (const { vector, row } of heldOut) {
+  for await (const { vector, row } of heldOut) {
     if (queries >= queriesMin && performance.now() > until) break
     const ask = async (k: number, contract: RecallContract, choice: ScanChoice) => {
       await setImmediate() // queries go first

@@ -31,7 +31,7 @@ export async function tuneVersion(
   }
   if (bitsWork(dimension)) firsts.push('bits')
   const pins = new Pins()
-  for (const { segment } of segments) pins.add(segment)
+  for (const { segment } of segments) pins.addReading(segment)
   try {
     const target = { segments, columns: version.columns, executor, budget }
     const measured = await tuneScans(heldOutRows(segments, rows), {
@@ -48,7 +48,7 @@ export async function tuneVersion(
 }
 
 /** Live rows, evenly spread. */
-function* heldOutRows(segments: Version['segments'], rows: number): Generator<HeldOut> {
+async function* heldOutRows(segments: Version['segments'], rows: number): AsyncGenerator<HeldOut> {
   const count = Math.min(queriesMax, Math.ceil(rows / rowsEach))
   let segment = 0
   let start = 0
@@ -56,8 +56,10 @@ function* heldOutRows(segments: Version['segments'], rows: number): Generator<He
     const row = Math.floor((i * rows) / count)
     while (row >= start + segments[segment]!.segment.rows) start += segments[segment++]!.segment.rows
     const masked = segments[segment]!
-    const { ordinals, block } = masked.segment.resident!
+    const { ordinals } = masked.segment.resident!
     const position = row - start
-    if (!isDeleted(masked, ordinals, position)) yield { vector: block.vector(position), row: { segment, position } }
+    if (isDeleted(masked, ordinals, position)) continue
+    const [vector] = await masked.segment.vectors([position])
+    yield { vector: vector!, row: { segment, position } }
   }
 }

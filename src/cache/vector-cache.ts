@@ -127,8 +127,8 @@ export interface PinnedVersion {
   /** Live rows with this id, in (part, row) order. */
   find(id: RowId, options: CallOptions): Promise<readonly RowLocation[]>
   id(location: RowLocation): RowId
-  /** float32[dimension], a copy. */
-  vector(location: RowLocation): Float32Array
+  /** float32[dimension], a copy; read from disk where it is not in memory. */
+  vector(location: RowLocation, options: CallOptions): Promise<Float32Array>
   /** Values of the named columns (all when undefined), in that order. */
   cells(location: RowLocation, columns?: readonly string[]): readonly Cell[]
   release(): void

@@ -4,8 +4,8 @@ import type { Column } from '../core/column.js'
 import type { DeleteMask, Generation, PartKey } from '../core/generation.js'
 import type { SkippedRows } from '../core/vector-batch.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
-import type { MaskedSegment, RunMask } from './search.js'
 import type { Segment } from './segment.js'
+import type { MaskedSegment, RunMask } from './shelf.js'
 
 /** A part in the cache: shared by every version that has it. */
 export interface CachedPart {
@@ -60,7 +60,7 @@ function maskKey(masks: readonly RunMask[]): string {
 }
 
 export const isResident = (version: Version): boolean =>
-  version.segments.every(({ segment }) => segment.resident !== null)
+  version.segments.every(({ segment }) => segment.resident !== null && !segment.broken)
 
 /** Keeps a version's segments from leaving memory with their last pin. */
 export function hold(version: Version): void {

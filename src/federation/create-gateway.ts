@@ -227,9 +227,11 @@ export function createGateway(options: GatewayOptions): Gateway {
             field: 'id',
           },
           { catalog, cache, pins, deadline },
-          (version, location) => {
+          async (version, location) => {
             const row = { ...ref, id, distance: 0, part: '', row: 0, version, location }
-            return readResults([row], { select: null, includeVectors: includeVector })[0]!
+            const wanted = { select: null, includeVectors: includeVector }
+            const [result] = await readResults([row], wanted, { signal: deadline.signal })
+            return result!
           },
         ),
       ),

@@ -85,7 +85,7 @@ class WorkerPool implements KernelExecutor {
     const { rows, paddedDimension, quantized, clusters } = summarizeBlock(memory, job.block)
     const rowsPerMs = coordinatesPerMs[quantized ? 'codes' : 'norms'] / paddedDimension
     const run = async (step: EncodeWork['step'], rowsEach: number): Promise<Float64Array[]> => {
-      const work = { step, block: job.block, codebook: job.codebook }
+      const work = { step, block: job.block, vectors: job.vectors, codebook: job.codebook }
       if (rows / rowsPerMs <= this.#inlineMsMax) {
         options.signal.throwIfAborted()
         return [runEncode(memory, 0, { ...work, from: 0, to: rows })]
@@ -238,6 +238,8 @@ function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: n
     rows,
     tiesLost: distances.length >= k && hits.lost <= distances[k - 1]!,
     rowsScanned: plan.rows,
+    survivors: hits.survivors,
+    unread: hits.unread,
     bytesScanned: hits.bytesRead,
     scanMs,
     waitMs,

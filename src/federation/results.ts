@@ -33,28 +33,38 @@ interface Wanted {
 }
 
 /** Copies the rows out of their versions, which may be released afterwards. */
-export function readResults(hits: readonly LocatedHit[], wanted: Wanted): readonly Result[] {
+export async function readResults(
+  hits: readonly LocatedHit[],
+  wanted: Wanted,
+  options: { readonly signal: AbortSignal },
+): Promise<readonly Result[]> {
   const columnsOf = new Map<PinnedVersion, readonly Column[]>()
-  return hits.map((hit) => {
+  const vectors = wanted.includeVectors
+    ? await Promise.all(hits.map(({ version, location }) => version.vector(location, options)))
+    : null
+  return hits.map((hit, i) => {
     let columns = columnsOf.get(hit.version)
     if (columns === undefined) {
       columns = selectedColumns(hit.version.columns, wanted.select)
       columnsOf.set(hit.version, columns)
     }
-    return readResult(hit, columns, wanted)
+    return readResult(hit, columns, { select: wanted.select, vector: vectors?.[i] ?? null })
   })
 }
 
-function readResult(hit: LocatedHit, columns: readonly Column[], wanted: Wanted): Result {
+function readResult(
+  hit: LocatedHit,
+  columns: readonly Column[],
+  { select, vector }: { readonly select: readonly string[] | null; readonly vector: Float32Array | null },
+): Result {
   const { version, location } = hit
   return {
     id: hit.id,
     distance: hit.distance,
     backend: hit.backend,
     collection: hit.collection,
-    metadata:
-      version.columns.length === 0 || wanted.select?.length === 0 ? null : readFields(version, location, columns),
-    vector: wanted.includeVectors ? version.vector(location) : null,
+    metadata: version.columns.length === 0 || select?.length === 0 ? null : readFields(version, location, columns),
+    vector,
   }
 }
 

@@ -29,7 +29,7 @@ interface RowContext {
 export async function readRow<T>(
   { ref, id, wanted, field }: RowRequest,
   { catalog, cache, pins, deadline }: RowContext,
-  read: (version: PinnedVersion, location: RowLocation) => T,
+  read: (version: PinnedVersion, location: RowLocation) => T | Promise<T>,
 ): Promise<T> {
   const collection = await deadline.race(catalog.collection(ref, field))
   const reading = pins.use(collection, wanted(collection), async (version) => {

@@ -52,7 +52,7 @@ export async function search(query: Query, context: SearchContext, pins: Pins, d
   if (query.select !== null && answered.length === outcomes.length) checkAnsweredSelect(query.select, answered)
 
   const { hits, certificate } = merge(answered, query)
-  const results = readResults(hits, query)
+  const results = await readResults(hits, query, { signal: deadline.signal })
   if (query.receipt === 'none') return { results, receipt: null }
   const sources = sourceReceipts(plan, outcomes, context.clock.now())
   return { results, receipt: makeReceipt(query, { sources, certificate, results, vector }) }
@@ -70,7 +70,7 @@ function targetVector(query: Query, context: SearchContext, pins: Pins, deadline
       field: 'row',
     },
     { ...context, pins, deadline },
-    (version, location) => version.vector(location),
+    (version, location) => version.vector(location, { signal: deadline.signal }),
   )
 }
 

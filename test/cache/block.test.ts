@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
-import { blockBytes, createBlock, openBlock } from '../../src/cache/block.js'
-import { blockFormatAt, blockRowsAt, blockVectorsAt } from '../../src/cache/kernel/layout.js'
+import { blockBytes, createBlock, openBlock, originalsBytes } from '../../src/cache/block.js'
+import { blockFormatAt, blockRanksAt, blockRowsAt } from '../../src/cache/kernel/layout.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
 import { bruteForce, search, storeCollection } from './collection-fixture.js'
@@ -21,7 +21,8 @@ const store = (pool: ArenaPool) =>
 test('a block gives its rows back', () => {
   const pool = new ArenaPool({ bytesMax: 10_000_000, scratchSlots: 1 })
   const shape = { rows: 5, dimension: 3, metric: 'l2', quantized: false, clusters: 0, directions: 0, cells: 0 } as const
-  const block = createBlock(pool.allocate(blockBytes(shape))!, shape)
+  const [codes, originals] = pool.allocateTogether([blockBytes(shape), originalsBytes(shape)])!
+  const block = createBlock(codes, originals, shape)
   block.writeRows(0, Float32Array.of(1, 2, 3, 4, 5, 6))
   block.writeRows(4, Float32Array.of(7, 8, 9))
   expect(Array.from({ length: 5 }, (_, row) => [...block.vector(row)])).toEqual([
@@ -61,7 +62,7 @@ test('law 10: a header that is not what this version writes is refused', async (
   const { block } = (await store(new ArenaPool({ bytesMax: 10_000_000, scratchSlots: 1 }))).blocks[0]!
   const header = block.allocation.u32()
   expect(openBlock(block.allocation).rows).toBe(rows)
-  for (const field of [0, blockFormatAt, blockRowsAt, blockVectorsAt]) {
+  for (const field of [0, blockFormatAt, blockRowsAt, blockRanksAt]) {
     header[field / 4]! += 64
     expect(() => openBlock(block.allocation)).toThrow(expect.objectContaining({ code: 'LG_CORRUPT' }))
     header[field / 4]! -= 64

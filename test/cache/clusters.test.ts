@@ -4,7 +4,7 @@ import { seededRandom } from '../../src/core/clock.js'
 import type { RecallContract } from '../../src/core/contract.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
 import { openPool } from '../../src/federation/pool.js'
-import { allRows, bruteForce, never, search, storeCollection } from './collection-fixture.js'
+import { allRows, bruteForce, never, scanBlock, search, storeCollection } from './collection-fixture.js'
 
 const inline = openPool({ workers: 0 })
 const threads = openPool({ workers: 2 })
@@ -131,7 +131,7 @@ test('a bitmap of rows becomes one of positions', async () => {
     block.arrangeBitmap(words)
     expect([...words].join() === [...allowed].join()).toBe(clusters === 0)
     const query = uniform(dimension)
-    const blocks = [{ block: block.allocation.offset, allow: bitmap.offset }]
+    const blocks = [scanBlock(block, bitmap.offset)]
     const found = await search(inline, stored, { query, k: 5, contract: exact, distanceMax, blocks })
     expect(found.map((hit) => hit.row).sort((a, b) => a - b)).toEqual([3, 700, 2099])
   }

@@ -1,11 +1,14 @@
 /** Vectors in an arena, as the cache would hold them, and the reference answer in plain float64. */
+import { expect } from 'vitest'
 import type { ArenaPool } from '../../src/cache/arena.js'
 import { type Basis, basisRoomBytes, trainBasis } from '../../src/cache/basis.js'
-import { type Block, blockBytes, createBlock } from '../../src/cache/block.js'
+import { type Block, blockBytes, createBlock, originalsBytes } from '../../src/cache/block.js'
 import { cutAxis, joinAxes } from '../../src/cache/cells.js'
 import { centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
 import { type Codebook, CodebookCopies, refineCodebook, trainCodebook } from '../../src/cache/codebook.js'
-import type { KernelExecutor, ScanBlock, ScanJob } from '../../src/cache/executor.js'
+import type { EncodeJob, KernelExecutor, ScanBlock, ScanJob, ScanReply } from '../../src/cache/executor.js'
+import type { Survivors } from '../../src/cache/kernel.js'
+import { survivorRangeRows } from '../../src/cache/scan-plan.js'
 import { frameSample, sampleBytes, TrainingSample } from '../../src/cache/training.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { distance, type Metric } from '../../src/core/metric.js'
@@ -59,22 +62,27 @@ export async function storeCollection(
       directions,
       cells,
     }
-    const allocation = pool.allocate(blockBytes(shape), blocks[0]?.block.allocation.arena)
-    if (allocation === null) throw new Error('the test asks for more than its budget')
-    const block = createBlock(allocation, shape)
+    const first = blocks[0]?.block.allocation.arena
+    const allocation = pool.allocate(blockBytes(shape), first)
+    const originals = allocation === null ? null : pool.allocate(Math.max(1, originalsBytes(shape)), allocation.arena)
+    if (originals === null) throw new Error('the test asks for more than its budget')
+    const block = createBlock(allocation!, originals, shape)
     block.writeRows(0, vectors.subarray(firstRow * dimension, (firstRow + shape.rows) * dimension))
     blocks.push({ block, firstRow })
   }
   const arena = blocks[0]!.block.allocation.arena
   const codebook = quantized ? copies.place(arena) : 0
   if (codebook === null) throw new Error('the test asks for more than its budget')
-  for (const { block } of blocks) await executor.encode({ arena, codebook, block: block.allocation.offset }, never)
+  for (const { block } of blocks) await executor.encode(encodeJob(block, codebook), never)
   return {
     job: { arena, codebook },
     codebook: refined,
     blocks,
     free() {
-      for (const { block } of blocks) block.allocation.free()
+      for (const { block } of blocks) {
+        block.detach()
+        block.allocation.free()
+      }
       copies.release()
     },
   }
@@ -135,8 +143,21 @@ function cutCells(sample: TrainingSample, basis: Basis, count: number): Basis['c
   return joinAxes(axes.map((axis) => cutAxis(axis.sort())))
 }
 
-export const allRows = (stored: StoredCollection): ScanBlock[] =>
-  stored.blocks.map(({ block }) => ({ block: block.allocation.offset, allow: 0 }))
+export const allRows = (stored: StoredCollection): ScanBlock[] => stored.blocks.map(({ block }) => scanBlock(block, 0))
+
+/** @param allow offset of a bitmap, or 0 for all rows */
+export const scanBlock = (block: Block, allow: number): ScanBlock => ({
+  block: block.allocation.offset,
+  vectors: block.originals!.offset,
+  allow,
+})
+
+export const encodeJob = (block: Block, codebook: number): EncodeJob => ({
+  arena: block.allocation.arena,
+  codebook,
+  block: block.allocation.offset,
+  vectors: block.originals!.offset,
+})
 
 export interface Neighbour {
   readonly row: number
@@ -170,11 +191,50 @@ export async function search(
   stored: StoredCollection,
   request: Omit<ScanJob, 'arena' | 'codebook' | 'blocks'> & { readonly blocks?: readonly ScanBlock[] },
 ): Promise<Neighbour[]> {
-  const reply = await executor.scan({ ...stored.job, blocks: allRows(stored), ...request }, never)
-  return Array.from(reply.distances, (d, i) => ({
-    row: stored.blocks[reply.blocks[i]!]!.firstRow + reply.rows[i]!,
-    distance: d,
-  }))
+  const job = { ...stored.job, blocks: allRows(stored), ...request }
+  const reply = await executor.scan(job, never)
+  const found: Neighbour[] = []
+  for (const [i, d] of reply.distances.entries()) {
+    const { block, firstRow } = stored.blocks[reply.blocks[i]!]!
+    const hit = { row: firstRow + reply.rows[i]!, distance: d }
+    if (job.blocks[reply.blocks[i]!]!.vectors !== 0) found.push(hit)
+    else expect(exactDistance(block, reply.rows[i]!, request.query)).toBeLessThanOrEqual(d)
+  }
+  const limit = reply.distances[request.k - 1] ?? request.distanceMax
+  return [...found, ...(await readSurvivors(executor, stored, job, reply, limit))]
     .sort((a, b) => a.distance - b.distance || a.row - b.row)
     .slice(0, request.k)
+}
+
+const exactDistance = (block: Block, row: number, query: Float32Array): number =>
+  distance(block.metric, query, block.vector(row))
+
+/** Distances of what a scan left to be read, as the cache reads it from disk. */
+async function readSurvivors(
+  executor: KernelExecutor,
+  stored: StoredCollection,
+  job: ScanJob,
+  { survivors, unread }: ScanReply,
+  limit: number,
+): Promise<Neighbour[]> {
+  const found: Neighbour[] = []
+  const read = (of: Survivors, index: (i: number) => number): void => {
+    for (const [i, row] of of.rows.entries()) {
+      const { block, firstRow } = stored.blocks[index(i)]!
+      const d = exactDistance(block, row, job.query)
+      expect(of.lowers[i]).toBeLessThanOrEqual(d)
+      expect(block.order()(of.positions[i]!)).toBe(row)
+      if (d <= limit) found.push({ row: firstRow + row, distance: d })
+    }
+  }
+  read(survivors, (i) => survivors.blocks[i]!)
+  for (const { index, from, to } of unread)
+    for (let start = from; start < to; start += survivorRangeRows(job.k)) {
+      const range = { from: start, to: Math.min(to, start + survivorRangeRows(job.k)) }
+      const piece = { ...job, blocks: [{ ...job.blocks[index]!, range }], distanceMax: limit }
+      const reply = await executor.scan(piece, never)
+      expect(reply.unread).toEqual([])
+      read(reply.survivors, () => index)
+    }
+  return found
 }

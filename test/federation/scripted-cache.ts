@@ -166,7 +166,7 @@ export class ScriptedCache implements VectorCache {
       find: async (id) =>
         rows.flatMap((candidate, position) => (candidate.id === id ? [{ segment: 0, position }] : [])),
       id: (location) => row(location).id,
-      vector,
+      vector: async (location) => vector(location),
       cells: (location, names) =>
         (names ?? columns.map((column) => column.name)).map((name) => {
           const index = columns.findIndex((column) => column.name === name)

@@ -4,7 +4,7 @@ import type { ScanBlock } from '../../src/cache/executor.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
 import { openPool } from '../../src/federation/pool.js'
-import { bruteForce, search, storeCollection } from '../cache/collection-fixture.js'
+import { bruteForce, scanBlock, search, storeCollection } from '../cache/collection-fixture.js'
 
 /** Collections drawn; each is asked several queries. Raise it for a long run. */
 const runs = Number(process.env.LAKEGATE_PROPERTY_RUNS ?? 300)
@@ -90,7 +90,7 @@ function drawQuery(vectors: Float32Array, dimension: number, random: Random, fil
   return query.map((value) => (Number.isFinite(value) ? value : 0))
 }
 
-test('law 6: exact scans, and certified ones at 1e-12, equal brute force in float64, to the bit', async () => {
+test('law 6: exact scans, with originals in memory or on disk, and certified ones at 1e-12, equal brute force in float64, to the bit', async () => {
   for (let run = 0; run < runs; run++) {
     const seed = firstSeed + run
     const random = seededRandom(seed)
@@ -135,7 +135,7 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
           if (allowed[firstRow + row] === 1) words[row >> 5]! |= 1 << (row & 31)
         block.arrangeBitmap(words.subarray(0, Math.ceil(block.rows / 32)))
         bitmaps.push(bitmap)
-        blocks.push({ block: block.allocation.offset, allow: selectivity === 1 ? 0 : bitmap.offset })
+        blocks.push(scanBlock(block, selectivity === 1 ? 0 : bitmap.offset))
       }
       const expected = all.filter((hit) => allowed[hit.row] === 1 && hit.distance <= distanceMax).slice(0, k)
       const request = { query, k, contract: { kind: 'exact' }, distanceMax, blocks } as const
@@ -160,6 +160,9 @@ test('law 6: exact scans, and certified ones at 1e-12, equal brute force in floa
       const contract = { kind: 'certified', missProbability: 1e-12 } as const
       const certified = await search(executor, stored, { ...request, contract })
       if (JSON.stringify(certified) !== JSON.stringify(expected)) expect(certified, setup).toEqual(expected)
+      const onDisk = blocks.map((block) => (random() < 0.7 ? { ...block, vectors: 0 } : block))
+      const survived = await search(executor, stored, { ...request, blocks: onDisk })
+      if (JSON.stringify(survived) !== JSON.stringify(expected)) expect(survived, setup).toEqual(expected)
       for (const bitmap of bitmaps) bitmap.free()
     }
     stored.free()

@@ -2,9 +2,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { GatewayError } from '../../core/errors.js'
 import type { Metric } from '../../core/metric.js'
-import type { Block } from '../block.js'
 import type { SearchTarget } from '../search.js'
-import { Pins } from '../segment.js'
+import { Pins, type Segment } from '../segment.js'
 import { isResident, type Version } from '../versions.js'
 import { type Calibration, lowerOf } from './calibration.js'
 import { GraphRows, type GraphRun, gapRun, liveRuns, runName } from './graph-rows.js'
@@ -96,7 +95,7 @@ async function measure(
   const { thread, metric } = build
   const version = residentVersion(build)
   const pins = new Pins()
-  for (const { segment } of version.segments) pins.add(segment)
+  for (const { segment } of version.segments) pins.addReading(segment)
   try {
     const coverage = rows.coverage(version)
     return await measureRecall(
@@ -116,11 +115,17 @@ function residentVersion({ current }: GraphBuild): Version {
   })
 }
 
+/** Where a run is. */
+interface Place {
+  readonly segment: Segment
+  readonly position: number
+}
+
 /** Copies rows to the thread, a batch at a time, wherever the background has put them by then. */
 class Adding {
   readonly #build: GraphBuild
   readonly #signal: AbortSignal
-  readonly #places = new WeakMap<Version['segments'], ReadonlyMap<string, { block: Block; position: number }>>()
+  readonly #places = new WeakMap<Version['segments'], ReadonlyMap<string, Place>>()
   #batchRows = batchRowsMin
 
   constructor(build: GraphBuild, signal: AbortSignal) {
@@ -135,13 +140,13 @@ class Adding {
       const place = this.#find(run)
       if (place === null) return false
       const numbers: number[] = []
-      const vectors: Float32Array[] = []
+      const positions: number[] = []
       for (; next < run.rows && numbers.length < this.#batchRows; next++) {
         if (!wanted(first + next)) continue
         numbers.push(first + next)
-        vectors.push(place.block.vector(place.position + next))
+        positions.push(place.position + next)
       }
-      if (numbers.length > 0) await this.#send(numbers, vectors)
+      if (numbers.length > 0) await this.#send(numbers, await readPinned(place.segment, positions))
     }
     return true
   }
@@ -159,18 +164,28 @@ class Adding {
     await setImmediate() // queries go first
   }
 
-  #find(run: GraphRun): { readonly block: Block; readonly position: number } | null {
+  #find(run: GraphRun): Place | null {
     const version = residentVersion(this.#build)
     let places = this.#places.get(version.segments)
     if (places === undefined) {
       places = new Map(
         liveRuns(version).map(({ run, place }) => [
           runName(run),
-          { block: version.segments[place.segment]!.segment.resident!.block, position: place.position },
+          { segment: version.segments[place.segment]!.segment, position: place.position },
         ]),
       )
       this.#places.set(version.segments, places)
     }
     return places.get(runName(run)) ?? null
+  }
+}
+
+/** The segment may leave memory between two batches, not during one. */
+async function readPinned(segment: Segment, positions: readonly number[]): Promise<Float32Array[]> {
+  segment.startReading()
+  try {
+    return await segment.vectors(positions)
+  } finally {
+    segment.stopReading()
   }
 }

@@ -1,8 +1,9 @@
 /** Which rows a graph has, and where a version has them. Segments come, go and are re-encoded; runs of parts stay what they are. */
 import { type PartKey, partKey } from '../../core/generation.js'
 import { lastAtMost } from '../ascending.js'
-import { isDeleted, type MaskedSegment } from '../search.js'
+import { isDeleted } from '../search.js'
 import type { SegmentRun } from '../segment.js'
+import type { MaskedSegment } from '../shelf.js'
 import type { RowLocation } from '../vector-cache.js'
 
 /** Rows of one part, one after another: the same rows, in the same order, wherever a run of this name is. */

@@ -3,7 +3,8 @@ import { distance, type Metric } from '../../core/metric.js'
 import { formatPredicate } from '../../core/predicate.js'
 import { bindPredicate } from '../../core/predicate-bind.js'
 import { evaluatePredicate } from '../../core/predicate-evaluate.js'
-import { hitAt, mergeHits, type SearchTarget, searchSegments } from '../search.js'
+import { type SearchTarget, searchSegments } from '../search.js'
+import { hitAt, mergeHits, vectorsAt } from '../shelf.js'
 import { waitFor } from '../single-flight.js'
 import type { RowLocation, ShardAnswer, ShardHit, ShardQuery } from '../vector-cache.js'
 import { chooseSearch, depths } from './calibration.js'
@@ -53,7 +54,8 @@ export async function searchGraph(
     const task = { kind: 'search', query: query.vector, candidates: choice.candidates } as const
     const { rows, ms } = await waitFor(graph.thread.run(task), options.signal)
     waitMs += Math.max(0, performance.now() - asked - ms)
-    const found = nearestOf(target, coverage, { query, rows, passes })
+    const vectors = await readStored(target, coverage, rows)
+    const found = nearestOf(target, coverage, { query, rows, passes, vectors })
     if (found === null) return null
     if (found.depth <= choice.depth) {
       const { hits, looked } = found
@@ -116,6 +118,27 @@ interface Found {
   /** In the order of usearch. */
   readonly rows: Uint32Array
   readonly passes: (place: RowLocation) => boolean
+  /** By row: those that are not in memory. */
+  readonly vectors: ReadonlyMap<number, Float32Array>
+}
+
+/** Vectors of rows whose originals are on disk. Throws LG_CORRUPT. */
+async function readStored(
+  { segments }: GraphTarget,
+  coverage: Coverage,
+  rows: Uint32Array,
+): Promise<ReadonlyMap<number, Float32Array>> {
+  const wanted = Array.from(rows).flatMap((row) => {
+    const place = coverage.place(row)
+    if (place === null || segments[place.segment]!.segment.resident!.block.originals !== null) return []
+    return { row, place }
+  })
+  if (wanted.length === 0) return new Map()
+  const vectors = await vectorsAt(
+    segments,
+    wanted.map(({ place }) => place),
+  )
+  return new Map(wanted.map(({ row }, i) => [row, vectors[i]!]))
 }
 
 /**
@@ -125,7 +148,7 @@ interface Found {
 function nearestOf(
   target: GraphTarget,
   coverage: Coverage,
-  { query, rows, passes }: Found,
+  { query, rows, passes, vectors }: Found,
 ): { readonly hits: readonly ShardHit[]; readonly depth: number; readonly looked: number } | null {
   const bounded = query.distanceMax < Number.POSITIVE_INFINITY
   const hits: ShardHit[] = []
@@ -138,7 +161,8 @@ function nearestOf(
     const passing = passes(place)
     if (!passing && !bounded) continue
     const masked = target.segments[place.segment]!
-    const far = distance(target.metric, query.vector, masked.segment.resident!.block.vector(place.position))
+    const vector = vectors.get(rows[looked]!) ?? masked.segment.resident!.block.vector(place.position)
+    const far = distance(target.metric, query.vector, vector)
     if (far > query.distanceMax) depth ??= looked + 1
     else if (passing && hits.push(hitAt(masked, place, far)) === query.k) depth ??= looked + 1
   }

@@ -52,6 +52,11 @@ export class Graph implements Evictable {
     return this.reservations.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
+  /** It is searched in memory only. */
+  surrender(): boolean {
+    return false
+  }
+
   evict(): void {
     this.#leave()
   }

@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { distance, type Metric } from '../../core/metric.js'
 import { type SearchTarget, searchSegments } from '../search.js'
+import { vectorsAt } from '../shelf.js'
 import type { RowLocation } from '../vector-cache.js'
 import { type Calibration, candidateCounts, depthMax, depths, type RecallPoint, recallPoint } from './calibration.js'
 import type { Coverage } from './graph-rows.js'
@@ -35,25 +36,23 @@ export async function measureRecall(
   signal: AbortSignal,
 ): Promise<Calibration> {
   const { thread, metric, target, coverage, heldOut } = of
-  const vectorAt = ({ segment, position }: RowLocation): Float32Array =>
-    target.segments[segment]!.segment.resident!.block.vector(position)
   const questions: Question[] = []
   const name = ({ segment, position }: RowLocation): string => `${segment} ${position}`
   const places = heldOut.flatMap((row) => coverage.place(row) ?? [])
   const out = new Set(places.map(name))
   for (const place of places) {
     signal.throwIfAborted()
-    const vector = vectorAt(place)
+    const [vector] = await vectorsAt(target.segments, [place])
     const k = Math.ceil(depthMax * spare)
     const { hits } = await searchSegments(
       target,
-      { vector, k, contract: { kind: 'exact' }, filter: null, distanceMax: Number.POSITIVE_INFINITY },
+      { vector: vector!, k, contract: { kind: 'exact' }, filter: null, distanceMax: Number.POSITIVE_INFINITY },
       { signal },
     )
     const nearest = hits
       .filter(({ location }) => !out.has(name(location)) && !coverage.uncovered.includes(location.segment))
       .slice(0, depthMax)
-    questions.push({ vector, distances: Float64Array.from(nearest, (hit) => hit.distance) })
+    questions.push({ vector: vector!, distances: Float64Array.from(nearest, (hit) => hit.distance) })
     await setImmediate() // queries go first
   }
   const points: RecallPoint[] = []
@@ -62,12 +61,9 @@ export async function measureRecall(
     for (const { vector, distances } of questions) {
       signal.throwIfAborted()
       const { rows } = await thread.run({ kind: 'search', query: vector, candidates })
-      const near: number[] = []
-      for (const row of rows) {
-        if (near.length === depthMax) break
-        const place = coverage.place(row)
-        if (place !== null) near.push(distance(metric, vector, vectorAt(place)))
-      }
+      const nearest = Array.from(rows).flatMap((row) => coverage.place(row) ?? [])
+      const vectors = await vectorsAt(target.segments, nearest.slice(0, depthMax))
+      const near = vectors.map((other) => distance(metric, vector, other))
       for (const [i, depth] of depths.entries()) {
         if (distances.length < depth) continue
         const limit = distances[depth - 1]!

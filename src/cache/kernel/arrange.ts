@@ -13,7 +13,6 @@ import {
   blockRowsAt,
   blockSlacksAt,
   blockStartsAt,
-  blockVectorsAt,
   codebookCenterAt,
   codebookNormsAt,
   codebookTableAt,
@@ -29,7 +28,7 @@ import { rotationError } from './rotation'
  * Finds cluster and radius of rows [from, to). Until `arrange`, both are by row: clusters in the place of 1-bit codes,
  * radii in their own, which will be by position.
  */
-export function place(block: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
+export function place(block: usize, vectors: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
   const bytes = <usize>load<u32>(block, blockPaddedAt) << 2
   const metric = load<u32>(block, blockMetricAt)
   const table = codebook + load<u32>(codebook, codebookTableAt)
@@ -37,7 +36,7 @@ export function place(block: usize, codebook: usize, scratch: usize, from: u32, 
   const owners = block + load<u32>(block, blockBitsAt)
   const radii = block + load<u32>(block, blockRadiiAt)
   const framed = scratch + scratchRotatedAt
-  let vector = block + load<u32>(block, blockVectorsAt) + <usize>from * bytes
+  let vector = vectors + <usize>from * bytes
   assign(scratch, table, codebook, vector, to - from, owners + (<usize>from << 2), 0)
   for (let row = from; row < to; row++) {
     const at = <usize>row << 2

@@ -31,6 +31,8 @@ export let centroidNormMax: f64 = 0
 /** Error of a centroid's distance (dot, in all: of its product, a unit of its norm): relative, and in all. */
 const relative: f64 = 4 * unit
 let absolute: f64 = 0
+/** dot: how far apart bounds of a centroid's product are, a unit of its norm. */
+let productSpan: f64 = 0
 
 /* The block. */
 let starts: usize = 0
@@ -43,11 +45,12 @@ let visitsLeft: i32 = 0
 let weight: f32 = 0
 
 /* The cluster that `enter` was last called for. */
-/** f64 bounds of the distance from query to centroid; for dot, of minus their product (only `nearest`). */
+/** f64 bounds of the distance from query to centroid; for dot, of minus their product. */
 export let nearest: f64 = 0
 export let farthest: f64 = 0
-/** l2, cosine: lower bound of the distance between centroid and rounded query. */
+/** l2, cosine: bounds of the distance between centroid and rounded query. */
 export let nearestCode: f64 = 0
+export let farthestCode: f64 = 0
 /** Norm of the centroid, and the largest of a row's code. */
 export let centroidNorm: f64 = 0
 export let codeNormMax: f64 = 0
@@ -71,6 +74,7 @@ export function measureCentroids(scratch: usize, codebook: usize): void {
   centroidNormMax = load<f64>(codebook, codebookNormMaxAt)
   const length = sqrt<f64>(integerSquare)
   absolute = 4 * unit * length + 1e-20
+  productSpan = 2.01 * (integerError + absolute) + 8 * unit * length
   weight = roundUp(isDot ? framedNormHigh : 1)
   const shrink = f32x4.splat(<f32>(1 - relative - 8 * unit))
   const shift = f32x4.splat(roundUp(absolute + integerError))
@@ -202,13 +206,15 @@ export function enter(index: u32): void {
   codeNormMax = <f64>load<f32>(reaches + at) * (1 + sqrt<f64>(<f64>(queryBytes >> 2)) / 250)
   if (queryMetric == metricDot) {
     nearest = <f64>load<f32>(floors + at)
+    farthest = nearest + productSpan * centroidNorm
     return
   }
   const distance = <f64>load<f32>(distances + at)
   const error = distance * relative + absolute
   nearestCode = max<f64>(0, distance - error)
   nearest = max<f64>(0, nearestCode - integerError)
-  farthest = distance + error + integerError
+  farthestCode = distance + error
+  farthest = farthestCode + integerError
 }
 
 export let windowFrom: u32 = 0

@@ -10,7 +10,6 @@ import {
   blockQuantizedAt,
   blockRecordsAt,
   blockStartsAt,
-  blockVectorsAt,
   codebookCenterAt,
   codebookIntegersAt,
   codebookScalesAt,
@@ -50,10 +49,10 @@ let centroid: usize = 0
 let cluster: i32 = -1
 
 /**
- * Encodes the rows at positions [from, to); `from` is a multiple of 32. Leaves the rows' maxima (maximaCount f64)
- * at scratchLanesAt; the caller combines those of the ranges and writes the header.
+ * Encodes the rows at positions [from, to); `from` is a multiple of 32. `vectors`: the block's originals. Leaves the rows'
+ * maxima (maximaCount f64) at scratchLanesAt; the caller combines those of the ranges and writes the header.
  */
-export function encode(block: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
+export function encode(block: usize, vectors: usize, codebook: usize, scratch: usize, from: u32, to: u32): void {
   const metric = load<u32>(block, blockMetricAt)
   const quantized = load<u32>(block, blockQuantizedAt) != 0
   const bytes = <usize>load<u32>(block, blockPaddedAt) << 2
@@ -71,7 +70,6 @@ export function encode(block: usize, codebook: usize, scratch: usize, from: u32,
   cellErrorMax = 0
   centroid = 0
   cluster = -1
-  const vectors = block + load<u32>(block, blockVectorsAt)
   for (let position = from; position < to; position++) {
     let row = position
     if (clustered) row = load<u32>(recordTail(records, position, padded), recordRowsAt)

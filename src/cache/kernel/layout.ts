@@ -39,9 +39,13 @@ export const recordScalesAt = 16
 export const recordResidualsAt = 32
 export const recordRowsAt = 48
 
-/* ---- Block header: 256 bytes; offsets in it are relative to the block's start. ---- */
+/*
+ * ---- Block: codes and what else a scan reads of every row; offsets in its header are relative to its start. ----
+ * Its *originals*, f32[rows][padded] with zeros in the padding, in the order of rows, lie elsewhere in the arena or, behind
+ * its codes, on disk.
+ */
 export const blockMagic = 0x4b42474c
-export const blockFormat = 4
+export const blockFormat = 5
 export const blockHeaderBytes = 256
 
 export const blockMagicAt = 0
@@ -58,8 +62,6 @@ export const blockEncodedAt = 28
 /** 1 when tie ranks are in place; changes once, from 0 to 1, after the ranks. */
 export const blockRankedAt = 32
 export const blockBytesAt = 36
-/** f32[rows][padded], zeros in the padding. */
-export const blockVectorsAt = 40
 /** u32[rows]: position of the row in the order of ids. */
 export const blockRanksAt = 44
 /** cosine: f32[rows], 1 / norm; NaN where the norm is zero or outside [1e-15, 1e15]. Otherwise 0. */
@@ -167,21 +169,25 @@ export const scratchTableAt = 114688
 export const scratchCandidatesAt = 131072
 /** 128 bytes to pass lanes through memory, and the maxima of `encode`. */
 export const scratchLanesAt = 163840
-/** (f64 distance, u32 order, u32 row)[kMax]: a heap while scanning, ascending afterwards. */
+/**
+ * (f64 distance, u32 order, u32 row)[k]: a heap while scanning, ascending afterwards. Behind them, when originals are on
+ * disk, survivors: (f64 lower bound, u32 position, u32 row)[hitsRoom - k].
+ */
 export const scratchHitsAt = 164096
 export const hitBytes = 16
+export const hitsRoom = 16384
 /** f32[clustersMax] each: distance of the query from a centroid (dot: their product), and what is least of any row's. */
-export const scratchDistancesAt = 324096
-export const scratchFloorsAt = 340480
+export const scratchDistancesAt = 426240
+export const scratchFloorsAt = 442624
 /** (f32 key, u32 cluster)[clustersMax]: clusters still to be visited. */
-export const scratchVisitsAt = 356864
+export const scratchVisitsAt = 459008
 /** f32[directionsMax]: a vector along the principal directions; and in 16-bit integers, the query. */
-export const scratchPrincipalAt = 389632
-export const scratchPrefixIntegersAt = 393728
+export const scratchPrincipalAt = 491776
+export const scratchPrefixIntegersAt = 495872
 /** f32[cellsMax]: what of a vector its cells tell. */
-export const scratchCellPointAt = 395776
+export const scratchCellPointAt = 497920
 /** scratchCellPointAt + 4 * cellsMax. */
-export const scratchBytes = 396288
+export const scratchBytes = 498432
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

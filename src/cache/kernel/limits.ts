@@ -1,5 +1,5 @@
 /** Constants of one scan, and limits that follow the threshold; rows beyond a limit are proven out (docs/rounding.md). */
-import { centroidNorm, centroidNormMax, codeNormMax, farthest, nearest, nearestCode } from './clusters'
+import { centroidNorm, centroidNormMax, codeNormMax, farthest, farthestCode, nearest, nearestCode } from './clusters'
 import { threshold } from './hits'
 import { blockFactorErrorMaxAt, blockSpreadMaxAt, metricCosine, metricDot, metricL2 } from './layout'
 import { roundDown, roundUp, unit } from './lanes'
@@ -29,6 +29,8 @@ export let byteGround: f32 = 0
 export let byteStep: f32 = 0
 export let byteWeight: f32 = 0
 let byteSlack: f64 = 0
+/** l2, cosine: a squared distance to a code is at most so much more than its estimate, and never less. */
+let byteSpan: f64 = 0
 let productRounding: f64 = 0
 export let byteLimit: f32 = 0
 export let bitGround: f32 = 0
@@ -47,8 +49,9 @@ export let reach: f64 = 0
 export let probed: f64 = 0
 export let probedLimit: f32 = 0
 let probing: f64 = 1
-/** dot: the part of `reach` that the entered cluster's centroid accounts for. */
+/** dot: bounds of what the entered cluster's centroid has in distances. */
 let clusterProduct: f64 = 0
+let clusterProductHigh: f64 = 0
 
 /**
  * @param normMax of the block's rows
@@ -70,6 +73,7 @@ export function prepareDirect(normMax: f64, share: f64): void {
   }
   productRounding = 0
   clusterProduct = 0
+  clusterProductHigh = 0
 }
 
 /** @param codeMax largest norm of a row's residual and its code */
@@ -83,7 +87,9 @@ export function prepareBytes(normMax: f64, codeMax: f64, clustered: bool): void 
     // The centre is no longer than a row, its centroid and its residual together.
     productRounding = rounding64 * queryNorm * (normMax + codeMax + (clustered ? centroidNormMax : 0))
   } else {
-    byteGround = roundDown(integerSquare - 8 * unit * (length + codeMax) * (length + codeMax))
+    const square = (length + codeMax) * (length + codeMax)
+    byteGround = roundDown(integerSquare - 8 * unit * square)
+    byteSpan = 24 * unit * square
     byteStep = <f32>integerStep
   }
 }
@@ -120,12 +126,15 @@ function setBitGround(ground: f64, distance: f64, extent: f64): void {
 export function followCluster(withBits: bool): void {
   if (queryMetric == metricDot) {
     clusterProduct = nearest
+    clusterProductHigh = farthest
     followThreshold()
     return
   }
   const extent = farthest + codeNormMax
   const slack = 8 * unit * (extent * extent + 4 * centroidNorm * codeNormMax) + 1e-36
+  const far = farthestCode * farthestCode
   byteGround = roundDown(nearestCode * nearestCode - slack)
+  byteSpan = far - nearestCode * nearestCode + 2 * slack + 8 * unit * far
   if (withBits) setBitGround(nearest * nearest - slack, farthest, framedNormHigh + centroidNorm)
 }
 
@@ -153,4 +162,23 @@ export function followThreshold(): void {
   byteLimit = roundUp(reach + integerError)
   prefixLimit = roundUp(reach + prefixError)
   bitLimit = roundUp(square)
+}
+
+/** Lower bound of a row's distance as float64 computes it, from its 8-bit code. */
+export function lowerBound(estimate: f32, residual: f32): f64 {
+  const value = <f64>estimate
+  if (queryMetric == metricDot)
+    return value - centerProduct + clusterProduct - byteSlack - <f64>byteWeight * <f64>residual - productRounding
+  const least = sqrt<f64>(max<f64>(0, value)) - integerError - <f64>residual
+  if (!(least > 0)) return queryMetric == metricCosine ? -rounding64 : 0
+  return queryMetric == metricCosine ? least * least * 0.5 - 4 * rounding64 : least * least * (1 - 4 * rounding64)
+}
+
+/** Upper bound of the same. Not for cosine rows without a direction: theirs is not what codes say. */
+export function upperBound(estimate: f32, residual: f32): f64 {
+  const value = <f64>estimate
+  if (queryMetric == metricDot)
+    return value - centerProduct + clusterProductHigh + byteSlack + <f64>byteWeight * <f64>residual + productRounding
+  const most = sqrt<f64>(max<f64>(0, value) + byteSpan) + integerError + <f64>residual
+  return queryMetric == metricCosine ? most * most * 0.5 + 4 * rounding64 : most * most * (1 + 4 * rounding64)
 }

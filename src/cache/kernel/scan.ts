@@ -16,7 +16,6 @@ import {
   blockRankedAt,
   blockRanksAt,
   blockRecordsAt,
-  blockVectorsAt,
   chunkRows,
   groupRows,
   metricCosine,
@@ -51,6 +50,7 @@ import {
   windowTo,
 } from './clusters'
 import { beginHits, hitCount, hitsFull, lost, offer, sortHits, threshold } from './hits'
+import { beginSurvivors, keepWithin, putSurvivor } from './survivors'
 import { product32, product64, productBytes, square32, square64, sumsI32 } from './lanes'
 import {
   bitBias,
@@ -65,6 +65,7 @@ import {
   directLimit,
   followCluster,
   followThreshold,
+  lowerBound,
   prepareBits,
   prepareBytes,
   prepareDirect,
@@ -72,6 +73,7 @@ import {
   probed,
   probedLimit,
   reach,
+  upperBound,
 } from './limits'
 import { prefixBytes, prefixGround, prefixRest, prefixStep } from './prefix'
 import { recordCode, recordTail } from './records'
@@ -81,6 +83,7 @@ import { directQuery, framedNormHigh, hasCodes, queryBytes, queryMetric, queryNo
 const firstChunkRows: u32 = 2048
 
 /* The block. */
+/** f32[rows][padded]; 0 while they are on disk: then hits are upper bounds, and every row that may be nearer survives. */
 let vectors: usize = 0
 let inverseNorms: usize = 0
 let ranks: usize = 0
@@ -111,6 +114,7 @@ const readPrefixes: i32 = 2
 const readCells: i32 = 3
 
 /* The scan. */
+let withCodes: bool = false
 /** What is read first now, and what was to begin with. */
 let stage: i32 = 0
 let wanted: i32 = 0
@@ -138,12 +142,14 @@ export function rowsLooked(): u32 {
 
 /**
  * Finds the k best rows at positions [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The
- * query is the one last prepared. `allow`: one bit a position, or 0. `tail`: how far, in standard errors of the 1-bit
+ * query is the one last prepared. `originals`: the block's, or 0 when they are on disk; then distances of hits are upper bounds,
+ * and the rows that may be among the best are survivors (survivors.ts). `allow`: one bit a position, or 0. `tail`: how far, in standard errors of the 1-bit
  * estimate (stageBits), a row's true distance may lie below it. `probing`: see `prepareDirect`; 1 misses nothing.
  * Returns the number of hits; they are at scratchHitsAt, ascending.
  */
 export function scan(
   block: usize,
+  originals: usize,
   scratch: usize,
   allow: usize,
   from: u32,
@@ -154,7 +160,7 @@ export function scan(
   tail: f64,
   probing: f64,
 ): i32 {
-  vectors = block + load<u32>(block, blockVectorsAt)
+  vectors = originals
   inverseNorms = block + load<u32>(block, blockInverseNormsAt)
   ranks = atomic.load<u32>(block, blockRankedAt) != 0 ? block + load<u32>(block, blockRanksAt) : 0
   allowed = allow
@@ -168,18 +174,19 @@ export function scan(
   const quantized = load<u32>(block, blockQuantizedAt) != 0
   records = quantized ? block + load<u32>(block, blockRecordsAt) : 0
   beginHits(scratch, k, distanceMax)
+  beginSurvivors(scratch, k)
   const normMax = load<f64>(block, blockNormMaxAt)
   prepareDirect(normMax, probing)
   const centredMax = load<f64>(block, blockCentredMaxAt)
   // Codes are exact zeros where rows equal their centroid.
   const scale = clustered ? max<f64>(centredMax, centroidNormMax) : centredMax
-  const withCodes =
+  withCodes =
     hasCodes &&
     quantized &&
     framedNormHigh < 1e15 &&
     scale >= 1e-15 &&
     scale <= 1e15 &&
-    <u32>k < (to - from) >> 2
+    (vectors == 0 || <u32>k < (to - from) >> 2)
   if (withCodes) {
     bits = block + load<u32>(block, blockBitsAt)
     prepareBytes(normMax, centredMax, clustered)
@@ -206,6 +213,7 @@ export function scan(
   else if (clustered) scanClusters(block, from, to)
   else scanCodes(from, to)
   sortHits()
+  keepWithin(threshold)
   return hitCount
 }
 
@@ -602,9 +610,30 @@ function isBeyondBytes(position: u32, estimate: f32): bool {
 /** Computes a row's distance, in float64 unless float32 already puts it beyond the limit, and offers it. */
 function decide(position: u32): void {
   const row = records != 0 ? load<u32>(recordTail(records, position, queryBytes >> 2), recordRowsAt) : position
+  if (vectors == 0) {
+    defer(position, row)
+    return
+  }
   const vector = vectors + <usize>row * queryBytes
   if (directLimit < Infinity && isBeyondDirect(row, vector)) return
   if (offer(exactDistance(vector), ranks != 0 ? load<u32>(ranks + (<usize>row << 2)) : row, row)) followThreshold()
+}
+
+/** Without its original a row is as near as its upper bound, and stays as long as its lower bound may matter. */
+function defer(position: u32, row: u32): void {
+  let lower: f64 = -Infinity
+  let upper: f64 = Infinity
+  if (withCodes) {
+    const estimate = byteEstimate(position)
+    const residual = load<f32>(recordTail(records, position, queryBytes >> 2), recordResidualsAt)
+    lower = lowerBound(estimate, residual)
+    // A row without a direction has distance 1, whatever its code.
+    const directed = queryMetric != metricCosine || !isNaN<f32>(load<f32>(inverseNorms + (<usize>row << 2)))
+    upper = directed ? upperBound(estimate, residual) : 2.1
+  }
+  if (lower > threshold) return
+  putSurvivor(lower, position, row, threshold)
+  if (offer(upper, position, row)) followThreshold()
 }
 
 // @ts-ignore: decorator

@@ -1,0 +1,86 @@
+/** Segments as a query meets them, and the jobs and hits that they make. */
+import type { DeleteMask } from '../core/generation.js'
+import { compareIds, compareUtf8 } from '../core/id.js'
+import type { PlacedCodebook } from './codebook-shelf.js'
+import type { ScanBlock, ScanJob } from './executor.js'
+import type { ResidentSegment, Segment } from './segment.js'
+import type { TunedScan } from './tuning.js'
+import type { RowLocation, ShardHit, ShardQuery } from './vector-cache.js'
+
+/** Which rows of a run are deleted; `all` when the version does not have the run. */
+export type RunMask = DeleteMask | 'all' | null
+
+/** One segment of a version under its delete masks. */
+export interface MaskedSegment {
+  readonly segment: Segment
+  /** One a run. */
+  readonly masks: readonly RunMask[]
+  /** Names the masks; empty when every row is live. */
+  readonly maskKey: string
+  readonly codebook: PlacedCodebook
+}
+
+/** A segment that can contribute rows, with the place of its bitmap. */
+export interface Shelf {
+  /** Of the segment in its version. */
+  readonly index: number
+  readonly masked: MaskedSegment
+  readonly resident: ResidentSegment
+  readonly codebookOffset: number
+  readonly block: ScanBlock
+}
+
+/** Blocks that share arena and codebook: one job, which the executor splits when that is worth it. */
+export interface Group {
+  readonly shelves: readonly Shelf[]
+  /** Null: nothing was measured. */
+  readonly tuned: TunedScan | null
+}
+
+export const jobOf = ({ shelves, tuned }: Group, query: ShardQuery, distanceMax: number): ScanJob => ({
+  arena: shelves[0]!.resident.allocation.arena,
+  codebook: shelves[0]!.codebookOffset,
+  blocks: shelves.map((shelf) => shelf.block),
+  query: query.vector,
+  k: query.k,
+  contract: query.contract,
+  distanceMax,
+  ...(tuned !== null && { choice: tuned.choice }),
+})
+
+/** Vectors of rows of resident, pinned segments, in the order asked for: float32[dimension] each. Throws LG_CORRUPT. */
+export async function vectorsAt(
+  segments: readonly MaskedSegment[],
+  locations: readonly RowLocation[],
+): Promise<Float32Array[]> {
+  const bySegment = new Map<number, number[]>()
+  for (const [i, { segment }] of locations.entries()) {
+    const indices = bySegment.get(segment)
+    if (indices === undefined) bySegment.set(segment, [i])
+    else indices.push(i)
+  }
+  const vectors = new Array<Float32Array>(locations.length)
+  await Promise.all(
+    Array.from(bySegment, async ([segment, indices]) => {
+      const read = await segments[segment]!.segment.vectors(indices.map((i) => locations[i]!.position))
+      for (const [at, i] of indices.entries()) vectors[i] = read[at]!
+    }),
+  )
+  return vectors
+}
+
+/** @param location in the resident segment `masked` */
+export function hitAt({ segment }: MaskedSegment, location: RowLocation, distance: number): ShardHit {
+  const { ids, ordinals } = segment.resident!
+  const { position } = location
+  const { part } = segment.runs[segment.runOf(position)]!
+  return { distance, id: ids.get(position), part, row: ordinals[position]!, location }
+}
+
+/** The total order within one collection (law 3). */
+export const compareShardHits = (a: ShardHit, b: ShardHit): number =>
+  a.distance - b.distance || compareIds(a.id, b.id) || compareUtf8(a.part, b.part) || a.row - b.row
+
+/** The k nearest of both, in total order. */
+export const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
+  [...a, ...b].sort(compareShardHits).slice(0, k)

@@ -1,0 +1,152 @@
+/** Collections whose codes fit the memory budget and whose vectors do not. */
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { seededRandom } from '../../src/core/clock.js'
+import { type Metric, metrics } from '../../src/core/metric.js'
+import { ask, bruteForce, fresh, frozen, idsAndDistances, never, openCache } from './open-cache.js'
+import { scratchDirectory } from './scratch-directory.js'
+import { randomFile, ScriptedSource } from './scripted-source.js'
+
+const random = seededRandom(31)
+const dimension = 64
+const mebibyte = 1024 * 1024
+/** Codes of 20,000 rows take 2.2 MiB, vectors 4.9 MiB. */
+const memoryBytesMax = 7 * mebibyte
+
+function files(count: number, metric: Metric = 'l2'): ScriptedSource {
+  const source = new ScriptedSource(dimension, metric)
+  for (let i = 0; i < count; i++)
+    source.files.set(`f${i}`, randomFile('1', 5000, dimension, random, BigInt(i * 10_000)))
+  return source
+}
+
+const randomQuery = (): Float32Array => Float32Array.from({ length: dimension }, () => random() - 0.5)
+
+type Cache = Awaited<ReturnType<typeof openCache>>['cache']
+
+async function expectExact(cache: Cache, source: ScriptedSource, wanted = fresh): Promise<void> {
+  for (let i = 0; i < 5; i++) {
+    const query = randomQuery()
+    expect(idsAndDistances(await ask(cache, source.collection(), query, wanted))).toEqual(bruteForce(source, query))
+  }
+}
+
+const statisticsOf = (cache: Cache, source: ScriptedSource) => cache.collectionStatistics(source.collection().ref)
+
+for (const metric of metrics)
+  test(`laws 6 and 11: what does not fit is answered from disk, as proven as from memory (${metric})`, async () => {
+    const directory = await scratchDirectory()
+    const source = files(4, metric)
+    const { cache, pool } = await openCache({ directory, memoryBytesMax, clusteredRowsMin: 4096 })
+    await expectExact(cache, source)
+    await cache.settled()
+    expect(statisticsOf(cache, source).index).toMatchObject({ kind: 'clustered', lastError: null })
+    await expectExact(cache, source)
+    expect(pool.bytesCommitted).toBeLessThanOrEqual(memoryBytesMax)
+    expect(source.counts.pull).toBe(4)
+    await cache.close()
+    source.counts.pull = 0
+    const again = await openCache({ directory, memoryBytesMax })
+    await expectExact(again.cache, source, frozen)
+    expect(source.counts.pull).toBe(0)
+  })
+
+test('without a directory such a collection is refused', async () => {
+  const { cache } = await openCache({ memoryBytesMax })
+  const refused = ask(cache, files(4).collection(), randomQuery())
+  await expect(refused).rejects.toMatchObject({ code: 'LG_OVER_BUDGET', field: 'cache.memory' })
+})
+
+test('a collection that turns out not to fit is read again, to disk', async () => {
+  const { cache, pool } = await openCache({ directory: await scratchDirectory(), memoryBytesMax })
+  const source = files(4)
+  source.rowsKnown = false
+  await expectExact(cache, source)
+  expect(pool.bytesCommitted).toBeLessThanOrEqual(memoryBytesMax)
+})
+
+test('vectors are given back from disk, and masks, filters by distance and many equal rows are as in memory', async () => {
+  const { cache } = await openCache({ directory: await scratchDirectory(), memoryBytesMax })
+  const source = files(4)
+  const first = source.files.get('f0')!
+  const row = first.vectors.slice(0, dimension)
+  // More rows at one distance than survivors fit: all of the next three files.
+  for (const name of ['f1', 'f2', 'f3']) {
+    const { vectors } = source.files.get(name)!
+    for (let at = 0; at < vectors.length; at += dimension) vectors.set(row, at)
+  }
+  source.files.set('f2', {
+    ...source.files.get('f2')!,
+    deleted: { identity: 'm', ordinals: Uint32Array.from({ length: 4990 }, (_, i) => i) },
+  })
+  const collection = source.collection()
+  for (const query of [row, randomQuery()])
+    expect(idsAndDistances(await ask(cache, collection, query))).toEqual(bruteForce(source, query))
+  const pinned = await cache.pin(collection, fresh, { signal: never })
+  const [location] = await pinned.find(20_000n + 4995n, { signal: never })
+  expect(await pinned.vector(location!, { signal: never })).toEqual(row)
+  pinned.release()
+})
+
+test('law 11: what is on disk as well leaves memory before whole collections do', async () => {
+  const directory = await scratchDirectory()
+  const { cache, pool } = await openCache({ directory, memoryBytesMax: 4 * mebibyte, clusteredRowsMin: 1e9 })
+  const [one, two] = [files(1), files(1)]
+  await ask(cache, one.collection('one'), randomQuery())
+  await cache.settled()
+  const before = cache.collectionStatistics(one.collection('one').ref).memoryBytes
+  await ask(cache, two.collection('two'), randomQuery())
+  await cache.settled()
+  const { memoryBytes, evictions, segmentsResident } = cache.collectionStatistics(one.collection('one').ref)
+  expect(memoryBytes).toBeLessThan(before / 2)
+  expect({ evictions, segmentsResident }).toEqual({ evictions: 0, segmentsResident: 1 })
+  expect(pool.bytesCommitted).toBeLessThanOrEqual(4 * mebibyte)
+  const query = randomQuery()
+  expect(idsAndDistances(await ask(cache, one.collection('one'), query))).toEqual(bruteForce(one, query))
+})
+
+test('a restart answers from codes, and brings vectors back while much memory is free', async () => {
+  const directory = await scratchDirectory()
+  const source = files(2)
+  const first = await openCache({ directory, clusteredRowsMin: 1e9 })
+  await expectExact(first.cache, source)
+  await first.cache.settled()
+  const { memoryBytes } = statisticsOf(first.cache, source)
+  await first.cache.close()
+  const { cache } = await openCache({ directory, clusteredRowsMin: 1e9 })
+  const pinned = await cache.pin(source.collection(), fresh, { signal: never })
+  expect(statisticsOf(cache, source).memoryBytes).toBeLessThan(memoryBytes / 2)
+  pinned.release()
+  await expectExact(cache, source)
+  await cache.settled()
+  expect(statisticsOf(cache, source).memoryBytes).toBe(memoryBytes)
+  await expectExact(cache, source)
+})
+
+test('law 10: vectors that are not what was written are an error, and then read from the source again', async () => {
+  const directory = await scratchDirectory()
+  const source = files(4)
+  const { cache, warnings } = await openCache({ directory, memoryBytesMax, clusteredRowsMin: 1e9 })
+  const query = source.files.get('f2')!.vectors.slice(0, dimension)
+  await ask(cache, source.collection(), query)
+  await cache.settled()
+  const [collection] = await readdir(join(directory, 'collections'))
+  const folder = join(directory, 'collections', collection!)
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith('.segment')) continue
+    const bytes = await readFile(join(folder, name))
+    // Vectors are at the end; every page is damaged.
+    for (let at = bytes.length - 5000 * dimension * 4; at < bytes.length; at += 4096) bytes[at]! ^= 1
+    await writeFile(join(folder, name), bytes)
+  }
+  source.counts.pull = 0
+  await expect(ask(cache, source.collection(), query)).rejects.toMatchObject({ code: 'LG_CORRUPT' })
+  let answer: unknown = null
+  for (let attempt = 0; answer === null && attempt < 5; attempt++)
+    answer = await ask(cache, source.collection(), query).then(idsAndDistances, () => null)
+  expect(answer).toEqual(bruteForce(source, query))
+  expect(source.counts.pull).toBeGreaterThan(0)
+  expect(statisticsOf(cache, source).segmentsDiscarded).toBe(source.counts.pull)
+  expect(warnings).toContain('segment file is not usable; it is rebuilt from the source')
+})
