@@ -144,11 +144,11 @@ export function square32(a: usize, b: usize, bytes: usize): f32 {
 export function productBytes(integers: usize, codes: usize, padded: usize): i32 {
   let s0 = i32x4.splat(0)
   let s1 = s0
-  for (let at: usize = 0; at < padded; at += 16) {
-    const c = v128.load(codes + at)
-    const q = integers + (at << 1)
-    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(q)))
-    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(q, 16)))
+  const end = codes + padded
+  for (let code = codes, query = integers; code < end; code += 16, query += 32) {
+    const c = v128.load(code)
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(query)))
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(query, 16)))
   }
   return sumI32(i32x4.add(s0, s1))
 }

@@ -128,6 +128,10 @@ const seenMin: u32 = 1024
 const pausedMin: u32 = 8192
 /** How much dearer a code is that is read alone, not in a row of many. */
 const scattered: f64 = 1.6
+/** Records that are brought into the cache at a time. */
+const fetchRows: i32 = 64
+/** Candidates of a chunk that are decided in order of their estimates: from some on, ordering costs more than it saves. */
+const nearestMax: i32 = 32
 
 /** Smallest distance of a row that the last scan left out although it was as near as one it kept; Infinity for none. */
 export function lostDistance(): f64 {
@@ -282,14 +286,13 @@ function scanCodes(from: u32, to: u32): void {
         popSmallest(candidates, count--)
         decide(rowOf(candidates, count))
       }
+      if (withBits) count = keepWithinBits(count)
     }
+    if (withBits) count = decideNearest(keepWithinBytes(count))
     for (let i = 0; i < count; i++) {
       const position = rowOf(candidates, i)
       let estimate = estimateOf(candidates, i)
-      if (withBits) {
-        if (estimate > bitLimit) continue
-        estimate = byteEstimate(position)
-      } else if (withCells) {
+      if (withCells) {
         if (prefixes != 0 && isBeyondPrefix(position, prefixEstimate(position))) continue
         estimate = byteEstimate(position)
       } else if (withPrefix) {
@@ -300,6 +303,60 @@ function scanCodes(from: u32, to: u32): void {
     }
     if (!isOpen) chooseStage(end - start, found)
   }
+}
+
+/** Decides the nearest of the candidates, so that the threshold soon says something about the others; returns how many are left. */
+function decideNearest(count: i32): i32 {
+  if (count <= 1) return count
+  heapify(candidates, count)
+  const left = max<i32>(0, count - nearestMax)
+  let end = count
+  while (end > left) {
+    popSmallest(candidates, end--)
+    if (!isBeyondBytes(rowOf(candidates, end), estimateOf(candidates, end))) decide(rowOf(candidates, end))
+  }
+  return left
+}
+
+/** Leaves the candidates that their 1-bit codes do not rule out by now. */
+function keepWithinBits(count: i32): i32 {
+  let kept = 0
+  for (let i = 0; i < count; i++) {
+    const estimate = estimateOf(candidates, i)
+    if (!(estimate > bitLimit)) putCandidate(candidates, kept++, estimate, rowOf(candidates, i))
+  }
+  return kept
+}
+
+/** Leaves the candidates that their 8-bit codes do not rule out, with the estimates of these. */
+function keepWithinBytes(count: i32): i32 {
+  let kept = 0
+  for (let from = 0; from < count; from += fetchRows) {
+    const to = min<i32>(count, from + fetchRows)
+    fetchRecords(from, to)
+    for (let i = from; i < to; i++) {
+      const position = rowOf(candidates, i)
+      const estimate = byteEstimate(position)
+      if (!isBeyondBytes(position, estimate)) putCandidate(candidates, kept++, estimate, position)
+    }
+  }
+  return kept
+}
+
+/**
+ * Brings the records of some candidates into the cache. They are far apart: looking at many, with nothing else between,
+ * lets the processor wait for all of them at once.
+ */
+function fetchRecords(from: i32, to: i32): void {
+  const padded = queryBytes >> 2
+  let sum: u32 = 0
+  for (let i = from; i < to; i++) {
+    const position = rowOf(candidates, i)
+    const code = recordCode(records, position, padded)
+    for (let at: usize = 0; at < padded; at += 64) sum += load<u32>(code + at)
+    sum += load<u32>(recordTail(records, position, padded))
+  }
+  store<u32>(lanes, sum)
 }
 
 /**
