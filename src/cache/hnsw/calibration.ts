@@ -10,9 +10,9 @@ export const candidateCounts = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512,
 export interface RecallPoint {
   readonly candidates: number
   readonly depth: number
-  /** Mean over the held-out queries. */
+  /** Mean over the third of the held-out rows whose neighbours are farthest: queries are farther from rows than rows are. */
   readonly recall: number
-  /** What the mean over all queries like them is at least, with 95 % confidence. */
+  /** What the mean over all queries like these is at least, with 95 % confidence. */
   readonly recallAtLeast: number
 }
 
@@ -23,6 +23,8 @@ export interface Calibration {
   readonly rows: number
   /** By candidates, then depth, both ascending. */
   readonly points: readonly RecallPoint[]
+  /** Of every depth measured, the distance of the farthest neighbour of that rank: queries with farther ones are unlike all that were tried. */
+  readonly farthest: readonly { readonly depth: number; readonly distance: number }[]
 }
 
 /** One-sided, 95 %, of the normal distribution. */
@@ -49,6 +51,12 @@ export function chooseSearch(calibration: Calibration, depth: number, recall: nu
   return calibration.points.find((point) => point.depth === measured && point.recallAtLeast >= recall) ?? null
 }
 
+/** Whether a query whose neighbour of this rank is so far is like those that recall was measured with. */
+export function isLike({ farthest }: Calibration, depth: number, distance: number): boolean {
+  const measured = farthest.find((candidate) => candidate.depth >= depth)
+  return measured !== undefined && distance <= measured.distance
+}
+
 /** Of two measurements of one graph, the lower where both measured: either may be of queries that are harder. */
 export function lowerOf(a: Calibration, b: Calibration): Calibration {
   const points = new Map<string, RecallPoint>()
@@ -58,5 +66,5 @@ export function lowerOf(a: Calibration, b: Calibration): Calibration {
     if (other === undefined || point.recallAtLeast < other.recallAtLeast) points.set(name, point)
   }
   const ordered = [...points.values()].sort((x, y) => x.candidates - y.candidates || x.depth - y.depth)
-  return { queries: b.queries, rows: b.rows, points: ordered }
+  return { queries: b.queries, rows: b.rows, points: ordered, farthest: b.farthest }
 }

@@ -11,7 +11,7 @@ import type { GraphThread } from './graph-thread.js'
 import { measureRecall } from './measure-recall.js'
 
 /** Rows kept out until recall was measured with them: at most so many, and this share of what is added. */
-const heldOutMax = 500
+const heldOutMax = 1000
 const heldOutShare = 1 / 20
 /** Recall is measured again when the graph has so many times the rows. */
 const remeasureFactor = 1.25

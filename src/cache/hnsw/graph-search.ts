@@ -7,7 +7,7 @@ import { type SearchTarget, searchSegments } from '../search.js'
 import { hitAt, mergeHits, vectorsAt } from '../shelf.js'
 import { waitFor } from '../single-flight.js'
 import type { RowLocation, ShardAnswer, ShardHit, ShardQuery } from '../vector-cache.js'
-import { chooseSearch, depths } from './calibration.js'
+import { chooseSearch, depths, isLike } from './calibration.js'
 import type { Graph } from './graph.js'
 import type { Coverage } from './graph-rows.js'
 
@@ -54,9 +54,10 @@ export async function searchGraph(
     const task = { kind: 'search', query: query.vector, candidates: choice.candidates } as const
     const { rows, ms } = await waitFor(graph.thread.run(task), options.signal)
     waitMs += Math.max(0, performance.now() - asked - ms)
-    const vectors = await readStored(target, coverage, rows)
-    const found = nearestOf(target, coverage, { query, rows, passes, vectors })
-    if (found === null) return null
+    const nearest = rows.subarray(0, 2 * choice.depth)
+    const vectors = await readStored(target, coverage, nearest)
+    const found = nearestOf(target, coverage, { query, rows: nearest, passes, vectors })
+    if (found === null || !isLike(graph.calibration, found.depth, found.distance)) return null
     if (found.depth <= choice.depth) {
       const { hits, looked } = found
       const bytesScanned = looked * query.vector.byteLength
@@ -142,20 +143,26 @@ async function readStored(
 }
 
 /**
- * At most k hits, and how deep they reach: among how many of the nearest rows of the graph they are. Null when neither k
+ * At most k hits, among how many of the nearest rows of the graph they are, and how far the last of those is. Null when neither k
  * rows pass nor one is farther than wanted, so that rows behind the last could be in the answer.
  */
 function nearestOf(
   target: GraphTarget,
   coverage: Coverage,
   { query, rows, passes, vectors }: Found,
-): { readonly hits: readonly ShardHit[]; readonly depth: number; readonly looked: number } | null {
+): {
+  readonly hits: readonly ShardHit[]
+  readonly depth: number
+  readonly distance: number
+  readonly looked: number
+} | null {
   const bounded = query.distanceMax < Number.POSITIVE_INFINITY
   const hits: ShardHit[] = []
-  let depth: number | null = null
+  let depth = Number.POSITIVE_INFINITY
+  let last = 0
   let looked = 0
   // The order of usearch is that of float32 distances: who is a little behind may be a little ahead.
-  for (; looked < rows.length && (depth === null || looked < 2 * depth); looked++) {
+  for (; looked < rows.length && looked < 2 * depth; looked++) {
     const place = coverage.place(rows[looked]!)
     if (place === null) continue
     const passing = passes(place)
@@ -163,10 +170,15 @@ function nearestOf(
     const masked = target.segments[place.segment]!
     const vector = vectors.get(rows[looked]!) ?? masked.segment.resident!.block.vector(place.position)
     const far = distance(target.metric, query.vector, vector)
-    if (far > query.distanceMax) depth ??= looked + 1
-    else if (passing && hits.push(hitAt(masked, place, far)) === query.k) depth ??= looked + 1
+    const wanted = far <= query.distanceMax
+    if (wanted && passing) hits.push(hitAt(masked, place, far))
+    if (depth === Number.POSITIVE_INFINITY && (!wanted || hits.length === query.k)) {
+      depth = looked + 1
+      last = far
+    }
   }
-  return depth === null ? null : { hits: mergeHits(hits, [], query.k), depth, looked }
+  if (depth === Number.POSITIVE_INFINITY) return null
+  return { hits: mergeHits(hits, [], query.k), depth, distance: last, looked }
 }
 
 /** The rows that the graph does not have yet are scanned, under the same contract. */

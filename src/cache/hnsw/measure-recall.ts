@@ -36,6 +36,11 @@ export async function measureRecall(
   signal: AbortSignal,
 ): Promise<Calibration> {
   const { thread, metric, target, coverage, heldOut } = of
+  const distancesOf = async (vector: Float32Array, rows: Uint32Array): Promise<readonly number[]> => {
+    const nearest = Array.from(rows).flatMap((row) => coverage.place(row) ?? [])
+    const vectors = await vectorsAt(target.segments, nearest.slice(0, depthMax))
+    return vectors.map((other) => distance(metric, vector, other))
+  }
   const questions: Question[] = []
   const name = ({ segment, position }: RowLocation): string => `${segment} ${position}`
   const places = heldOut.flatMap((row) => coverage.place(row) ?? [])
@@ -55,24 +60,42 @@ export async function measureRecall(
     questions.push({ vector: vector!, distances: Float64Array.from(nearest, (hit) => hit.distance) })
     await setImmediate() // queries go first
   }
+  const strata = depths.flatMap((depth) => {
+    const asked = questions.filter(({ distances }) => distances.length >= depth)
+    return asked.length === 0 ? [] : [{ depth, ...farThird(asked, depth) }]
+  })
   const points: RecallPoint[] = []
   for (const candidates of candidateCounts) {
-    const found = depths.map((): number[] => [])
-    for (const { vector, distances } of questions) {
+    const nearOf = new Map<Question, readonly number[]>()
+    for (const question of questions) {
       signal.throwIfAborted()
-      const { rows } = await thread.run({ kind: 'search', query: vector, candidates })
-      const nearest = Array.from(rows).flatMap((row) => coverage.place(row) ?? [])
-      const vectors = await vectorsAt(target.segments, nearest.slice(0, depthMax))
-      const near = vectors.map((other) => distance(metric, vector, other))
-      for (const [i, depth] of depths.entries()) {
-        if (distances.length < depth) continue
-        const limit = distances[depth - 1]!
-        found[i]!.push(near.slice(0, depth).filter((far) => far <= limit).length)
-      }
+      const { rows } = await thread.run({ kind: 'search', query: question.vector, candidates })
+      nearOf.set(question, await distancesOf(question.vector, rows))
     }
-    for (const [i, depth] of depths.entries())
-      if (depth <= candidates && found[i]!.length > 0) points.push(recallPoint(candidates, depth, found[i]!))
-    if (candidates >= depthMax && points.slice(-depths.length).every(({ recall }) => recall >= recallEnough)) break
+    const tried = strata.filter(({ depth }) => depth <= candidates)
+    const measured = tried.map(({ depth, asked }) => {
+      const found = asked.map((question) => {
+        const limit = question.distances[depth - 1]!
+        return nearOf
+          .get(question)!
+          .slice(0, depth)
+          .filter((far) => far <= limit).length
+      })
+      return recallPoint(candidates, depth, found)
+    })
+    points.push(...measured)
+    if (tried.length === strata.length && measured.every(({ recall }) => recall >= recallEnough)) break
   }
-  return { queries: questions.length, rows: coverage.held, points }
+  const farthest = strata.map(({ depth, distance }) => ({ depth, distance }))
+  return { queries: questions.length, rows: coverage.held, points, farthest }
+}
+
+/** The third whose neighbour of this rank is farthest, and how far that of the farthest is. */
+function farThird(
+  questions: readonly Question[],
+  depth: number,
+): { readonly asked: readonly Question[]; readonly distance: number } {
+  const far = ({ distances }: Question): number => distances[depth - 1]!
+  const asked = questions.toSorted((a, b) => far(b) - far(a)).slice(0, Math.ceil(questions.length / 3))
+  return { asked, distance: far(asked[0]!) }
 }
