@@ -31,6 +31,7 @@ import type {
   CacheEvent,
   CollectionState,
   CollectionStatistics,
+  GraphStatistics,
   HeldGeneration,
   PinnedVersion,
 } from './vector-cache.js'
@@ -244,6 +245,11 @@ export class Collection {
       .reverse()
   }
 
+  /** Null where no graph was asked for. */
+  graph(): GraphStatistics | null {
+    return this.#graph?.statistics() ?? null
+  }
+
   statistics(): CollectionStatistics {
     const version = this.#current
     const skipped = { nullVector: 0, nullId: 0, badVector: 0 }
@@ -253,7 +259,7 @@ export class Collection {
       skipped.badVector += part.skipped.badVector
     }
     const residents = [...this.#parts.residents]
-    const graph = this.#graph?.statistics() ?? null
+    const graph = this.graph()
     return {
       state: this.#state(),
       index: this.#upkeep.statistics(),

@@ -10,7 +10,14 @@ import type { KernelExecutor } from './executor.js'
 import { type FileSystem, nodeFileSystem } from './file-system.js'
 import { clusteredRowsMin } from './index-plan.js'
 import { type CacheLog, noStore, openStore } from './store.js'
-import type { CachedCollection, CacheEvent, CollectionStatistics, VectorCache } from './vector-cache.js'
+import type {
+  CachedCollection,
+  CacheEvent,
+  CacheStatistics,
+  CollectionStatistics,
+  GraphStatistics,
+  VectorCache,
+} from './vector-cache.js'
 
 export interface VectorCacheOptions {
   /** Where segments outlive the process; null: memory only. Created when missing, locked until close. */
@@ -121,6 +128,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
       diskBytes: store.bytes,
       diskBytesMax: directory === null ? 0 : diskBytesMax,
       arenas: pool.arenaCount,
+      graphs: graphTotals([...collections.values()].flatMap((collection) => collection.graph() ?? [])),
     }),
     collectionStatistics: (ref) => find(ref)?.statistics() ?? neverAsked(store.collection(ref).bytes),
     subscribe(listener) {
@@ -143,6 +151,17 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
     },
   }
 }
+
+const graphTotals = (graphs: readonly GraphStatistics[]): CacheStatistics['graphs'] =>
+  graphs.reduce(
+    (sum, { rows, bytes, answered, left }) => ({
+      ready: sum.ready + (rows > 0 ? 1 : 0),
+      bytes: sum.bytes + bytes,
+      answered: sum.answered + answered,
+      left: sum.left + left,
+    }),
+    { ready: 0, bytes: 0, answered: 0, left: 0 },
+  )
 
 const neverAsked = (diskBytes: number): CollectionStatistics => ({
   state: 'cold',

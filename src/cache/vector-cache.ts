@@ -221,6 +221,8 @@ export interface CacheStatistics {
   readonly diskBytes: number
   readonly diskBytesMax: number
   readonly arenas: number
+  /** Of all collections that asked for one: in memory, their part of `memoryBytes`, and what became of queries for a target. */
+  readonly graphs: { readonly ready: number; readonly bytes: number; readonly answered: number; readonly left: number }
 }
 
 /** A generation the cache still holds or remembers, newest first. */

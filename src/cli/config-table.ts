@@ -134,10 +134,10 @@ export const settings = {
       text,
       './.lakegate',
       '"./.lakegate"',
-      'Directory of segment files; used by one process at a time.',
+      'Directory of segment and graph files; used by one process at a time.',
     ),
-    memoryBytesMax: setting('memory', size, 2 * 2 ** 30, '"2GiB"', 'Memory for segments, ids and metadata.'),
-    diskBytesMax: setting('disk', size, 20 * 2 ** 30, '"20GiB"', 'Disk for segment files.'),
+    memoryBytesMax: setting('memory', size, 2 * 2 ** 30, '"2GiB"', 'Memory for segments, ids, metadata and graphs.'),
+    diskBytesMax: setting('disk', size, 20 * 2 ** 30, '"20GiB"', 'Disk for segment and graph files.'),
     workers: setting('workers', integer(0, 256), 0, '0', 'Worker threads; 0 means cores - 1, at least 1.'),
   },
   query: {

@@ -70,6 +70,20 @@ export function createMetrics(gateway: Gateway, connections: ConnectionCounts, r
       this.inc(connections.refused)
     },
   })
+  gauge('lakegate_cache_graphs', 'HNSW graphs in memory.', () => gateway.cache().graphs.ready)
+  gauge('lakegate_cache_graph_bytes', 'Bytes of graphs in memory.', () => gateway.cache().graphs.bytes)
+  new Counter({
+    name: 'lakegate_graph_queries_total',
+    help: 'Queries for a target recall of collections with a graph: answered by it, or left to the scan.',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      const { answered, left } = gateway.cache().graphs
+      this.reset()
+      this.inc({ outcome: 'answered' }, answered)
+      this.inc({ outcome: 'left' }, left)
+    },
+  })
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
   if (gateway.auditStatistics() !== null) auditMetrics(gateway, registers)
   // prom-client hashes labels at every lookup; there are few of each.

@@ -53,6 +53,7 @@ export async function askTarget(
     readonly k?: number
     readonly filter?: Predicate
     readonly wanted?: VersionWanted
+    readonly distanceMax?: number
   } = {},
 ): Promise<ShardAnswer> {
   const pinned = await cache.pin(collection, more.wanted ?? fresh, { signal: never })
@@ -63,7 +64,7 @@ export async function askTarget(
         k: more.k ?? 10,
         contract: { kind: 'target', recall: more.recall ?? 0.9 },
         filter: more.filter ?? null,
-        distanceMax: Number.POSITIVE_INFINITY,
+        distanceMax: more.distanceMax ?? Number.POSITIVE_INFINITY,
       },
       { signal: never },
     )

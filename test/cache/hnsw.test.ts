@@ -1,5 +1,6 @@
 /** index = "hnsw": what the graph answers, and what it never does. */
 import { expect, test } from 'vitest'
+import { chooseSearch } from '../../src/cache/hnsw/calibration.js'
 import type { CacheEvent } from '../../src/cache/vector-cache.js'
 import { distance } from '../../src/core/metric.js'
 import { type Predicate, parsePredicate } from '../../src/core/predicate.js'
@@ -73,6 +74,17 @@ test('what was not measured to be reached is left to the scan: a recall, and a d
   expect(graphOf(cache, collection)).toMatchObject({ answered: 0, left: left + 2 })
 })
 
+test('a query farther from all rows than those that recall was measured with is left to the scan', async () => {
+  const { cache } = await openCache({ clusteredRowsMin })
+  const source = sourceOf([2500])
+  const collection = collectionOf(source)
+  const { left } = await buildGraph(cache, collection)
+  const vector = new Float32Array(dimension).fill(50)
+  const { hits } = await askTarget(cache, collection, vector)
+  expect(hits.map(({ id }) => id)).toEqual(nearest(source, vector, 10).map(({ id }) => id))
+  expect(graphOf(cache, collection)).toMatchObject({ answered: 0, left: left + 1 })
+})
+
 test('scans answer while the graph is built', async () => {
   const { cache } = await openCache({ clusteredRowsMin })
   const source = sourceOf([6000])
@@ -133,6 +145,59 @@ test('a filter that passes only far rows finds them all the same', async () => {
   const true10 = new Set(nearest(source, query!, 10, (id) => far.has(id)).map(({ id }) => id))
   expect(hits.filter(({ id }) => true10.has(id as bigint)).length).toBeGreaterThanOrEqual(8)
   expect(graphOf(cache, collection)).toMatchObject({ answered: before.answered, left: before.left + 1 })
+})
+
+test('rows that the filter leaves out lie thick around the query: the graph is asked deeper', async () => {
+  const { cache } = await openCache({ clusteredRowsMin })
+  const source = sourceOf([3000])
+  const file = source.files.get('file 0')!
+  const [query] = queries
+  const out = new Set(nearest(source, query!, 12).map(({ id }) => id))
+  source.files.set('file 0', { ...file, cells: [Array.from(file.ids, (id) => (out.has(id as bigint) ? 1n : 0n))] })
+  const collection = collectionOf(source)
+  const { calibration, answered } = await buildGraph(cache, collection)
+  const { hits, rowsScanned } = await askTarget(cache, collection, query!, { filter: filterOf({ tens: 0 }) })
+  for (const { id } of hits) expect(out).not.toContain(id)
+  // The tenth that passes is the 22nd of all: deeper than for 20, less deep than for 50.
+  expect(rowsScanned).toBe(chooseSearch(calibration!, 50, 0.9)!.candidates)
+  expect(rowsScanned).toBeGreaterThan(chooseSearch(calibration!, 20, 0.9)!.candidates)
+  expect(graphOf(cache, collection).answered).toBe(answered + 1)
+})
+
+test('no row farther than wanted, also where a filter leaves nearer ones out', async () => {
+  const { cache } = await openCache({ clusteredRowsMin })
+  const source = sourceOf([3000])
+  const collection = collectionOf(source)
+  const { answered } = await buildGraph(cache, collection)
+  for (const vector of queries) {
+    const within = nearest(source, vector, 8)
+    const distanceMax = within.at(-1)!.distance
+    const { hits } = await askTarget(cache, collection, vector, { distanceMax, recall: 0.99 })
+    expect(hits.length).toBeGreaterThanOrEqual(7)
+    const even = filterOf({ tens: { in: [0, 2, 4, 6, 8] } })
+    const filtered = await askTarget(cache, collection, vector, { distanceMax, recall: 0.99, filter: even })
+    expect(filtered.hits.length).toBeLessThanOrEqual(within.filter(({ id }) => id % 2n === 0n).length)
+    for (const hit of [...hits, ...filtered.hits]) expect(hit.distance).toBeLessThanOrEqual(distanceMax)
+    for (const { id } of filtered.hits) expect((id as bigint) % 2n).toBe(0n)
+  }
+  expect(graphOf(cache, collection).answered).toBeGreaterThan(answered + queries.length)
+})
+
+test('law 3: rows of equal distance are in the order of their ids, not of the graph', async () => {
+  const { cache } = await openCache({ clusteredRowsMin })
+  const source = sourceOf([3000])
+  const file = source.files.get('file 0')!
+  const [query] = queries
+  // The later a row, the lower its id.
+  const ids = BigInt64Array.from(file.ids as BigInt64Array, (id) => 2999n - id)
+  const twins = [100, 900, 1700, 2500, 2900]
+  for (const row of twins) file.vectors.set(query!, row * dimension)
+  source.files.set('file 0', { ...file, ids })
+  const collection = collectionOf(source)
+  const { answered } = await buildGraph(cache, collection)
+  const { hits } = await askTarget(cache, collection, query!)
+  expect(hits.slice(0, 5).map(({ id }) => id)).toEqual([99n, 499n, 1299n, 2099n, 2899n])
+  expect(graphOf(cache, collection).answered).toBe(answered + 1)
 })
 
 test('law 7: deleted rows and rows of parts that left are not returned, also before the graph is renewed', async () => {

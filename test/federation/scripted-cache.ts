@@ -204,7 +204,14 @@ export class ScriptedCache implements VectorCache {
   checkBundle = (): Promise<'up-to-date'> => Promise.resolve('up-to-date')
   publishBundle = (): Promise<never> => Promise.reject(new Error('no bundles here'))
   history = (): [] => []
-  statistics = () => ({ memoryBytes: 0, memoryBytesMax: 0, diskBytes: 0, diskBytesMax: 0, arenas: 0 })
+  statistics = () => ({
+    memoryBytes: 0,
+    memoryBytesMax: 0,
+    diskBytes: 0,
+    diskBytesMax: 0,
+    arenas: 0,
+    graphs: { ready: 0, bytes: 0, answered: 0, left: 0 },
+  })
 
   collectionStatistics(ref: CollectionRef): CollectionStatistics {
     const scripted = this.#named(ref)

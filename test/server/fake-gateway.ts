@@ -9,6 +9,8 @@ const unscripted = (what: string) => async (): Promise<never> => {
 }
 
 /** A gateway that answers what the test scripted, for what only the server decides. */
+const graphs = { ready: 1, bytes: 7, answered: 5, left: 2 }
+
 export function fakeGateway(script: Partial<Gateway> = {}): Gateway {
   return {
     search: unscripted('search'),
@@ -29,7 +31,7 @@ export function fakeGateway(script: Partial<Gateway> = {}): Gateway {
     checkBundle: unscripted('checkBundle'),
     publishBundle: unscripted('publishBundle'),
     history: unscripted('history'),
-    cache: () => ({ memoryBytes: 10, memoryBytesMax: 100, diskBytes: 20, diskBytesMax: 200, arenas: 1 }),
+    cache: () => ({ memoryBytes: 10, memoryBytesMax: 100, diskBytes: 20, diskBytesMax: 200, arenas: 1, graphs }),
     sources: () => [],
     addSource: unscripted('addSource'),
     removeSource: unscripted('removeSource'),

@@ -214,7 +214,7 @@ export class GraphKeeper {
     const { file, budget, metric } = this.#options
     this.#looked = true
     if (file === null || file.bytes === null) return
-    const reservation = budget.reserveFree(graphBytes(rowsOfFile(file.bytes, dimension), dimension))
+    let reservation = budget.reserveFree(graphBytes(rowsOfFile(file.bytes, dimension), dimension))
     const thread = this.#start(dimension)
     try {
       const task = { kind: 'load', path: file.path } as const
@@ -223,7 +223,10 @@ export class GraphKeeper {
       const of = JSON.parse(description) as GraphDescription
       if (of.metric !== metric || of.dimension !== dimension)
         throw new GatewayError('LG_CORRUPT', `graph file is of ${of.dimension} dimensions and ${of.metric}`)
-      this.#enter(new Graph({ ...of, thread, rows: new GraphRows(of.runs), leave: () => this.#evict() }), reservation)
+      const rows = new GraphRows(of.runs)
+      reservation.release()
+      reservation = budget.reserveFree(graphBytes(rows.rows, dimension)) // fewer
+      this.#enter(new Graph({ ...of, thread, rows, leave: () => this.#evict() }), reservation)
     } catch (error) {
       reservation.release()
       await thread.close()

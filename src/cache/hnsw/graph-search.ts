@@ -15,6 +15,8 @@ import type { Coverage } from './graph-rows.js'
 const coveredMin = 0.5
 /** Where fewer of the graph's rows may be returned, it looks at so many in vain that scanning is faster. */
 const passingMin = 0.2
+/** Where too few rows came back, how many times deeper the next search reaches. */
+const deeperFactor = 4
 /** Rows that a filter is tried on, to learn which share passes. */
 const triedRows = 128
 
@@ -57,8 +59,8 @@ export async function searchGraph(
     const nearest = rows.subarray(0, 2 * choice.depth)
     const vectors = await readStored(target, coverage, nearest)
     const found = nearestOf(target, coverage, { query, rows: nearest, passes, vectors })
-    if (found === null || !isLike(graph.calibration, found.depth, found.distance)) return null
-    if (found.depth <= choice.depth) {
+    if (found !== null && !isLike(graph.calibration, found.depth, found.distance)) return null
+    if (found !== null && found.depth <= choice.depth) {
       const { hits, looked } = found
       const bytesScanned = looked * query.vector.byteLength
       const searchMs = performance.now() - started - waitMs
@@ -68,7 +70,7 @@ export async function searchGraph(
       return uncovered.length === 0 ? answer : joinScanned(answer, target, uncovered, query, options)
     }
     // Rows that may not be returned lie thicker here than elsewhere: once more, for what lies behind them.
-    depth = found.depth
+    depth = found?.depth ?? deeperFactor * choice.depth
   }
 }
 
