@@ -28,16 +28,18 @@ export async function openConnection(url: string): Promise<HttpConnection> {
   await once(socket, 'connect')
   let received: Buffer = Buffer.alloc(0)
   let waiting: { resolve(reply: HttpReply): void; reject(error: Error): void } | null = null
+  const fail = (error: Error): void => waiting?.reject(error)
   socket.on('data', (data) => {
     received = received.length === 0 ? data : Buffer.concat([received, data])
-    const reply = parseReply(received)
-    if (reply === null) return
-    received = Buffer.alloc(0)
-    const { resolve } = waiting!
-    waiting = null
-    resolve(reply)
+    try {
+      const reply = parseReply(received)
+      if (reply === null) return
+      received = Buffer.alloc(0)
+      waiting?.resolve(reply)
+    } catch (error) {
+      fail(error as Error)
+    }
   })
-  const fail = (error: Error): void => waiting?.reject(error)
   socket.on('error', fail)
   socket.on('close', () => fail(new Error('the server hung up')))
   return {

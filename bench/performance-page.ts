@@ -1,9 +1,9 @@
 /** docs/performance.md and its plots, made from the recorded table and from nothing else. */
 import type { Judged } from './bars.js'
 import { latencyPlot, recallPlot } from './plots.js'
-import type { Report, ReportRow } from './report.js'
+import type { ReportRow } from './report.js'
 import { formatFigure, formatLimit } from './report-text.js'
-import { judgeTable, type TableReport } from './table.js'
+import { judgeTable, type TableReport, type TableRun } from './table.js'
 
 /** Paths below docs/ to contents. */
 export function performancePages(report: TableReport): ReadonlyMap<string, string> {
@@ -44,7 +44,7 @@ ${table(
   ]),
 )}`
 
-function section(name: string, run: Report, plots: readonly string[]): string {
+function section(name: string, run: TableRun, plots: readonly string[]): string {
   const { dataset, machine } = run
   const data = `${dataset.name}, ${dataset.n.toLocaleString('en-US')} x ${dataset.dim}, ${dataset.metric}, ${dataset.queries} queries, k = ${dataset.k}.`
   const where = Object.entries(machine)
@@ -53,7 +53,7 @@ function section(name: string, run: Report, plots: readonly string[]): string {
   const missing = run.not_run.map(({ engine, reason }) => `- not run: ${engine}: ${reason}`)
   const settings = run.rows.flatMap((row) => (row.settings === null ? [] : [`- ${labelOf(row)}: ${row.settings}`]))
   const parts = [
-    `## ${name}`,
+    `## ${name}\n\n    ${run.command}`,
     `${data} Commit ${run.commit?.slice(0, 12) ?? 'unknown'}; seed ${run.seed}; ${where}.`,
     table(
       ['engine', 'mode', 'recall', 'queries/s', 'p50 us', 'p95 us', 'p99 us', 'build ms', 'first ms', 'bytes a vector'],

@@ -11,6 +11,8 @@ export interface Regression {
 
 /** Ratios differ by this share between runs of the same code on a shared machine. */
 const noiseMin = 0.2
+/** Runs that vary more cannot excuse everything. */
+const noiseMax = 0.5
 const recallNoise = 0.005
 
 const keyOf = ({ engine, mode }: ReportRow): string => `${engine} ${mode}`
@@ -42,7 +44,7 @@ function slower(pair: Pair, references: readonly Pair[]): Regression[] {
   if (others.length === 0) return []
   const logarithm = others.reduce((sum, other) => sum + Math.log(change(pair) / change(other)), 0) / others.length
   const share = Math.exp(logarithm)
-  const noise = Math.max(noiseMin, spread(pair) + Math.max(...others.map(spread)))
+  const noise = Math.min(noiseMax, Math.max(noiseMin, spread(pair) + Math.max(...others.map(spread))))
   if (share >= 1 - noise) return []
   const percent = (value: number): string => `${(100 * value).toFixed(0)} %`
   const names = others.map(({ row }) => keyOf(row)).join(', ')

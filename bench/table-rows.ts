@@ -23,12 +23,11 @@ export interface TableRow {
   readonly long: boolean
 }
 
-const seeds = ['--seeds', '3']
 const filterBars = [...[1, 10, 50].map((percent) => filterWithin(percent, 2)), noneWrong]
 
 const short = (name: string, command: string, bars: readonly Bar[]): TableRow => ({
   name,
-  args: [...command.split(' '), ...seeds],
+  args: command.split(' '),
   bars,
   long: false,
 })
@@ -36,7 +35,7 @@ const short = (name: string, command: string, bars: readonly Bar[]): TableRow =>
 export const tableRows: readonly TableRow[] = [
   short(
     'clustered-100k',
-    'search --n 100000 --modes exact,certified --peers rabitq@0.999,usearch@0.99,hnswlib@0.999,faiss-ivf@0.99,faiss-rabitq@0.999,faiss-ivf-rabitq@0.999 --seconds 15',
+    'search --n 100000 --modes exact,certified --peers rabitq@0.999,usearch@0.99,hnswlib@0.999,faiss-ivf@0.99,faiss-rabitq@0.999,faiss-ivf-rabitq@0.999 --seconds 15 --seeds 3',
     [
       fasterThan('exact', 'rabitq', 0.999, 40),
       fasterThan('exact', 'usearch', 0.99, 8),
@@ -46,7 +45,7 @@ export const tableRows: readonly TableRow[] = [
       noneWrong,
     ],
   ),
-  short('clustered-1m', 'search --n 1000000 --query-count 100 --modes exact,brute --seconds 10', [
+  short('clustered-1m', 'search --n 1000000 --query-count 100 --modes exact,brute --seconds 10 --seeds 3', [
     fasterThanBruteForce('exact', 150),
     medianAtMost('exact', 250),
     readyWithin(2500),
@@ -54,7 +53,7 @@ export const tableRows: readonly TableRow[] = [
   ]),
   short(
     'mnist',
-    'search --dataset mnist784 --query-count 200 --modes exact,certified,0.99 --peers usearch@0.99,usearch@0.998,faiss-rabitq@0.998 --seconds 15',
+    'search --dataset mnist784 --query-count 200 --modes exact,certified,0.99 --peers usearch@0.99,usearch@0.998,faiss-rabitq@0.998 --seconds 15 --seeds 3',
     [
       fasterThan('exact', 'usearch', 0.998, 1.5),
       fasterThan('0.99', 'usearch', 0.99, 2.5),
@@ -64,7 +63,7 @@ export const tableRows: readonly TableRow[] = [
   ),
   short(
     'minilm',
-    'search --dataset minilm384 --modes exact,certified@1e-5,0.95,brute --peers usearch@0.95,usearch@0.999,usearch@0.9995,hnswlib@0.999,faiss-hnsw@0.999,faiss-ivf@0.999,faiss-rabitq@0.95,faiss-rabitq@0.999,lancedb@0.95,sqlite-vec,duckdb,usearch-exact --seconds 20',
+    'search --dataset minilm384 --modes exact,certified@1e-5,0.95,brute --peers usearch@0.95,usearch@0.999,usearch@0.9995,hnswlib@0.999,faiss-hnsw@0.999,faiss-ivf@0.999,faiss-rabitq@0.95,faiss-rabitq@0.999,lancedb@0.95,sqlite-vec,duckdb,usearch-exact --seconds 20 --seeds 3',
     [
       fasterThan('certified@1e-5', 'usearch', 0.999, 4),
       fasterThanBruteForce('exact', 6),
@@ -74,9 +73,9 @@ export const tableRows: readonly TableRow[] = [
       noneWrong,
     ],
   ),
-  short('filters-clustered', 'filters --n 100000 --query-count 200 --seconds 10', filterBars),
-  short('filters-mnist', 'filters --dataset mnist784 --query-count 100 --seconds 10', filterBars),
-  short('filters-minilm', 'filters --dataset minilm384 --seconds 5', filterBars),
+  short('filters-clustered', 'filters --n 100000 --query-count 200 --seconds 10 --seeds 3', filterBars),
+  short('filters-mnist', 'filters --dataset mnist784 --query-count 100 --seconds 10 --seeds 3', filterBars),
+  short('filters-minilm', 'filters --dataset minilm384 --seconds 5 --seeds 3', filterBars),
   short('http', 'http --n 100000 --query-count 200 --seconds 16', [httpShare(8, 0.5)]),
   short('restart', 'restart --n 1000000 --seconds 60', restartBars(0.2, 2000)),
   {

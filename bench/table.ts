@@ -16,11 +16,16 @@ import { type TableRow, tableRows } from './table-rows.js'
 
 const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
 
+/** What a row's run reported, and how it was run. */
+export interface TableRun extends Report {
+  readonly command: string
+}
+
 /** The report of `lakegate bench table --json`. */
 export interface TableReport {
   readonly suite: 'table'
   /** By the row's name. */
-  readonly runs: Readonly<Record<string, Report>>
+  readonly runs: Readonly<Record<string, TableRun>>
 }
 
 export const emptyTable: TableReport = { suite: 'table', runs: {} }
@@ -63,15 +68,17 @@ export function readTable(path: string): TableReport {
   return found as TableReport
 }
 
-async function runRow(row: TableRow, { seed, shared }: BenchOptions): Promise<Report> {
+async function runRow(row: TableRow, { seed, shared }: BenchOptions): Promise<TableRun> {
   const directory = mkdtempSync(join(tmpdir(), 'lakegate-bench-'))
   try {
     const path = join(directory, 'row.json')
-    const args = ['bench', ...row.args, '--seed', String(seed), '--shared', shared, '--json', path]
-    const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'ignore', 'inherit'] })
+    const args = ['bench', ...row.args, '--seed', String(seed)]
+    const places = ['--shared', shared, '--json', path]
+    const child = spawn(process.execPath, [main, ...args, ...places], { stdio: ['ignore', 'ignore', 'inherit'] })
     const [code] = (await once(child, 'exit')) as [number | null]
-    if (code !== 0) throw new Error(`row ${row.name}: lakegate ${args.join(' ')} ended with ${code}`)
-    return JSON.parse(readFileSync(path, 'utf8')) as Report
+    const command = `lakegate ${args.join(' ')}`
+    if (code !== 0) throw new Error(`row ${row.name}: ${command} ended with ${code}`)
+    return { command, ...(JSON.parse(readFileSync(path, 'utf8')) as Report) }
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

@@ -22,7 +22,9 @@ test('rows that varied much within a run may differ as much between runs', () =>
   const before = reportWith([rowWith({ qps: 4000, qps_spread: [2400, 4800] }), peer(1000)])
   expect(regressions(before, reportWith([rowWith({ qps: 3160 }), peer(1000)]))).toEqual([])
   expect(regressions(before, reportWith([rowWith({ qps: 2900 }), peer(1000)]))).toEqual([])
-  expect(regressions(before, reportWith([rowWith({ qps: 2000 }), peer(1000)]))).toHaveLength(1)
+  expect(regressions(before, reportWith([rowWith({ qps: 2700 }), peer(1000)]))).toHaveLength(1)
+  const wild = reportWith([rowWith({ qps: 4000, qps_spread: [100, 9000] }), peer(1000)])
+  expect(regressions(wild, reportWith([rowWith({ qps: 1900 }), peer(1000)]))).toHaveLength(1)
 })
 
 test('without other engines the first row is the measure of the others', () => {
