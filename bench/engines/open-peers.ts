@@ -5,7 +5,7 @@ import { refusal } from '../refusal.js'
 import type { Report } from '../report.js'
 import type { OpenPeer, Peer } from './peer.js'
 import { peerNamed } from './peers.js'
-import { type Swept, sweep, tuningSet } from './sweep.js'
+import { type Swept, sweep, type TuningSet, tuningSet } from './sweep.js'
 
 const recallDefault = 0.99
 
@@ -35,23 +35,40 @@ export async function openPeers(
     options.say(`building ${name}`)
     try {
       const peer = await open(dataset, options)
-      const first = await peer.at(peer.effort?.min ?? 0)
-      const firstMs = await firstQueryMs(first.search, dataset)
-      first.close()
-      const rows = peer.effort === null ? recalls.slice(0, 1) : recalls
-      for (const [i, recall] of rows.entries()) {
-        const swept = await sweep(peer, tuning, recall)
-        const close = (): void | Promise<void> => {
-          swept.searcher.close()
-          return i === 0 ? peer.close() : undefined
-        }
-        engines.push({ ...engineOf(peer, swept, recall), firstQueryMs: firstMs, close })
-      }
+      engines.push(...(await tunedEngines(peer, dataset, tuning, recalls)))
     } catch (error) {
       notRun.push({ engine: name, reason: reasonOf(error) })
     }
   }
   return { engines, notRun }
+}
+
+/** One engine a recall; the first closes the peer, and so does a failure. */
+async function tunedEngines(
+  peer: Peer,
+  dataset: Dataset,
+  tuning: TuningSet,
+  recalls: readonly number[],
+): Promise<readonly Engine[]> {
+  try {
+    const first = await peer.at(peer.effort?.min ?? 0)
+    const firstMs = await firstQueryMs(first.search, dataset)
+    first.close()
+    const engines: Engine[] = []
+    for (const recall of peer.effort === null ? recalls.slice(0, 1) : recalls) {
+      const swept = await sweep(peer, tuning, recall)
+      const closesPeer = engines.length === 0
+      const close = (): void | Promise<void> => {
+        swept.searcher.close()
+        return closesPeer ? peer.close() : undefined
+      }
+      engines.push({ ...engineOf(peer, swept, recall), firstQueryMs: firstMs, close })
+    }
+    return engines
+  } catch (error) {
+    await peer.close()
+    throw error
+  }
 }
 
 function parsePeers(asked: readonly string[]): Map<string, { readonly open: OpenPeer; readonly recalls: number[] }> {

@@ -133,6 +133,22 @@ test('every peer that was asked for is in the report: measured, or not run with 
     expect(row.recall_at_k, String(row.settings)).toBeGreaterThan(0.8)
 })
 
+test('a peer that cannot run is named with its reason, and the others are measured', async () => {
+  const path = join(directory, 'dot.json')
+  const args = ['search', ...small, '--dim', '8', '--metric', 'dot', '--modes', 'exact', '--peers', 'sqlite-vec,duckdb']
+  const { code, stdout } = await runLakegate(['bench', ...args, '--json', path])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^not run: sqlite-vec: (it knows l2 and cosine only|not installed)/m)
+  const found = JSON.parse(readFileSync(path, 'utf8')) as Awaited<ReturnType<typeof report>>
+  expect(found.not_run).toEqual([
+    { engine: 'sqlite-vec', reason: expect.stringMatching(/l2 and cosine|not installed/) },
+  ])
+  expect(found.rows.map((row) => [row.engine, row.recall_at_k])).toEqual([
+    ['lakegate', 1],
+    ['duckdb', 1],
+  ])
+})
+
 test('bench build: the first answer is right, and comes before the index is settled', async () => {
   const found = await report(['build', '--n', '5000', '--dim', '16', '--peers', 'duckdb,sqlite-vec'])
   const [ready, settled] = found.rows as { mode: string; build_ms: number; recall_at_k: number }[]
