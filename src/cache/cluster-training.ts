@@ -5,7 +5,7 @@ import { lastAtMost } from './ascending.js'
 import { basisRoomBytes, trainBasis } from './basis.js'
 import type { MemoryBudget } from './budget.js'
 import { centroidCount, centroidRoomBytes, centroidSampleRows, trainCentroids } from './centroids.js'
-import { type Codebook, refineCodebook } from './codebook.js'
+import { type Codebook, refineCodebook, trainingSeed } from './codebook.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
 import { clustersMax } from './kernel/layout.js'
@@ -28,7 +28,8 @@ export async function trainOnSegments(
   signal: AbortSignal,
 ): Promise<Codebook> {
   const { codebook } = placed
-  const { dimension, seed } = codebook
+  const { dimension } = codebook
+  const seed = trainingSeed(codebook)
   const total = segments.reduce((sum, segment) => sum + segment.rows, 0)
   const count = Math.min(centroidCount(total), clustersMax)
   const rows = centroidSampleRows(total, count)

@@ -77,8 +77,7 @@ export class CodebookShelf {
 
   /** `sample`: float32[rows * dimension]; borrowed. */
   train(dimension: number, sample: Float32Array): PlacedCodebook {
-    const seed = Math.floor(this.#random() * 2 ** 32)
-    return this.activate(trainCodebook({ dimension, metric: this.#metric, seed, sample }), {
+    return this.activate(trainCodebook({ dimension, metric: this.#metric, seed: drawSeed(this.#random), sample }), {
       training: null,
       tuning: null,
     })
@@ -120,4 +119,11 @@ export class CodebookShelf {
   release(): void {
     for (const placed of this.#placed.values()) placed.release()
   }
+}
+
+/** 128 bits, 32 at a time. */
+function drawSeed(random: Random): bigint {
+  let seed = 0n
+  for (let i = 0; i < 4; i++) seed = (seed << 32n) | BigInt(Math.floor(random() * 2 ** 32))
+  return seed
 }

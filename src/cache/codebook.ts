@@ -1,6 +1,5 @@
 import assert from 'node:assert'
 import { createHash } from 'node:crypto'
-import { seededRandom } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { type Metric, metrics } from '../core/metric.js'
 import type { Allocation, ArenaPool } from './arena.js'
@@ -47,7 +46,8 @@ export interface Codebook {
   readonly version: string
   readonly dimension: number
   readonly metric: Metric
-  readonly seed: number
+  /** 128 bits: too many to try. */
+  readonly seed: bigint
   /** float32[dimension]: mean of the sample; of its unit vectors for cosine. */
   readonly center: Float32Array
   /** What rows are sorted by, or null: then they are coded relative to the centre alone. */
@@ -64,7 +64,7 @@ export interface Codebook {
 export function trainCodebook(options: {
   readonly dimension: number
   readonly metric: Metric
-  readonly seed: number
+  readonly seed: bigint
   readonly sample: Float32Array
 }): Codebook {
   const { dimension, metric, seed, sample } = options
@@ -102,7 +102,7 @@ const bytesOf = (array: ArrayBufferView): Uint8Array => new Uint8Array(array.buf
 
 function createCodebook(parts: Omit<Codebook, 'version'>): Codebook {
   const hash = createHash('sha256')
-  hash.update(JSON.stringify([codebookFormat, parts.dimension, parts.metric, parts.seed]))
+  hash.update(JSON.stringify([codebookFormat, parts.dimension, parts.metric, seedText(parts.seed)]))
   hash.update(bytesOf(parts.center))
   if (parts.centroids !== null) {
     const { count, groups, table, integers, scales } = parts.centroids
@@ -121,7 +121,12 @@ function createCodebook(parts: Omit<Codebook, 'version'>): Codebook {
 }
 
 /** Changes whenever the same seed, centre and centroids would give other codes. */
-const codebookFormat = 3
+const codebookFormat = 4
+
+const seedText = (seed: bigint): string => seed.toString(16).padStart(32, '0')
+
+/** What training draws from: where centroids come to lie is no secret. */
+export const trainingSeed = ({ seed }: Codebook): number => Number(BigInt.asUintN(32, seed))
 
 /** Text that `parseCodebook` reads back to an equal codebook. */
 export function formatCodebook(codebook: Codebook): string {
@@ -132,7 +137,7 @@ export function formatCodebook(codebook: Codebook): string {
     version,
     dimension,
     metric,
-    seed,
+    seed: seedText(seed),
     center: text(center),
     centroids:
       centroids === null
@@ -167,7 +172,8 @@ export function parseCodebook(text: string): Codebook {
     format !== codebookFormat ||
     metric === undefined ||
     typeof dimension !== 'number' ||
-    typeof seed !== 'number' ||
+    typeof seed !== 'string' ||
+    !/^[0-9a-f]{32}$/.test(seed) ||
     typeof center !== 'string'
   )
     throw corruptCodebook('a field is missing or of another format')
@@ -176,7 +182,14 @@ export function parseCodebook(text: string): Codebook {
     throw corruptCodebook(`centre: expected ${dimension * 4} bytes, got ${bytes.byteLength}`)
   const centroids = fields.centroids === null ? null : parseCentroids(fields.centroids, dimension)
   const basis = fields.basis === null ? null : parseBasis(fields.basis, dimension)
-  const codebook = createCodebook({ dimension, metric, seed, center: new Float32Array(bytes.buffer), centroids, basis })
+  const codebook = createCodebook({
+    dimension,
+    metric,
+    seed: BigInt(`0x${seed}`),
+    center: new Float32Array(bytes.buffer),
+    centroids,
+    basis,
+  })
   if (codebook.version !== version)
     throw corruptCodebook(`expected version ${String(version)}, its content gives ${codebook.version}`)
   return codebook
@@ -257,6 +270,14 @@ function parseFields(text: string): Readonly<Record<string, unknown>> {
 
 const corruptCodebook = (found: string, cause?: unknown): GatewayError =>
   new GatewayError('LG_CORRUPT', `codebook: ${found}; it has to be trained again`, { cause })
+
+/** Sign bits of a rotation: as many of SHAKE256's as there are words, so that the seed's 128 bits decide all of them. */
+function writeSigns(seed: bigint, words: Uint32Array): void {
+  const bits = createHash('shake256', { outputLength: Math.ceil(words.length / 8) })
+    .update(`rotation ${seedText(seed)}`)
+    .digest()
+  for (let i = 0; i < words.length; i++) words[i] = ((bits[i >> 3]! >> (i & 7)) & 1) * 0x80000000
+}
 
 /** Rounds of random signs and a Hadamard transform: one more when it covers only a part of the coordinates at a time. */
 function rotationShape(paddedDimension: number): { readonly hadamard: number; readonly rounds: number } {
@@ -342,9 +363,7 @@ function writeCodebook(codebook: Codebook, allocation: Allocation): void {
   words[codebookRoundsAt / 4] = rounds
   words[codebookHadamardAt / 4] = hadamard
   allocation.f32().set(codebook.center, codebookCenterAt / 4)
-  const random = seededRandom(codebook.seed)
-  const signs = words.subarray(codebookCenterAt / 4 + padded)
-  for (let i = 0; i < rounds * padded; i++) signs[i] = random() < 0.5 ? 0x80000000 : 0
+  writeSigns(codebook.seed, words.subarray(codebookCenterAt / 4 + padded).subarray(0, rounds * padded))
   if (codebook.centroids !== null) writeCentroids(codebook.centroids, padded, allocation, layout)
   if (codebook.basis !== null) {
     words[codebookDirectionsAt / 4] = codebook.basis.count

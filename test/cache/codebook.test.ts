@@ -9,17 +9,17 @@ import {
 } from '../../src/cache/codebook.js'
 
 const sample = Float32Array.of(1, 2, 3, 3, 2, 1)
-const train = (seed: number) => trainCodebook({ dimension: 3, metric: 'l2', seed, sample })
+const train = (seed: bigint) => trainCodebook({ dimension: 3, metric: 'l2', seed, sample })
 
 test('a codebook is centred on the mean of the sample, of unit vectors for cosine', () => {
-  expect([...train(1).center]).toEqual([2, 2, 2])
-  const unit = trainCodebook({ dimension: 2, metric: 'cosine', seed: 1, sample: Float32Array.of(5, 0, 0, 0.5, 0, 0) })
+  expect([...train(1n).center]).toEqual([2, 2, 2])
+  const unit = trainCodebook({ dimension: 2, metric: 'cosine', seed: 1n, sample: Float32Array.of(5, 0, 0, 0.5, 0, 0) })
   expect([...unit.center]).toEqual([Math.fround(1 / 3), Math.fround(1 / 3)])
 })
 
 test('a codebook survives being written and read, and its version names its content', () => {
-  expect(parseCodebook(formatCodebook(train(1)))).toEqual(train(1))
-  expect(train(1).version).not.toBe(train(2).version)
+  expect(parseCodebook(formatCodebook(train(1n)))).toEqual(train(1n))
+  expect(train(1n).version).not.toBe(train(2n).version)
 })
 
 test('so does one with centroids and directions, under a version of its own', () => {
@@ -37,9 +37,9 @@ test('so does one with centroids and directions, under a version of its own', ()
     cells: null,
   }
   const cells = { count: 4, edges: Float32Array.from({ length: 4 * 20 }, (_, i) => i) }
-  const versions = [train(1).version]
+  const versions = [train(1n).version]
   for (const directions of [null, basis, { ...basis, skew: 2e-7 }, { ...basis, prefix: 0 }, { ...basis, cells }]) {
-    const refined = refineCodebook(train(1), centroids, directions)
+    const refined = refineCodebook(train(1n), centroids, directions)
     expect(parseCodebook(formatCodebook(refined))).toEqual(refined)
     versions.push(refined.version)
     const text = formatCodebook(refined).replace('"count":4', '"count":8')
@@ -49,16 +49,28 @@ test('so does one with centroids and directions, under a version of its own', ()
 })
 
 test('law 10: a codebook whose text was changed is refused', () => {
-  const text = formatCodebook(train(1))
-  for (const changed of ['', '[]x', 'null', text.replace('"seed":1', '"seed":2'), text.replace('l2', 'l1')])
+  const text = formatCodebook(train(1n))
+  for (const changed of ['', '[]x', 'null', text.replace('00000001"', '00000002"'), text.replace('l2', 'l1')])
     expect(() => parseCodebook(changed)).toThrow(expect.objectContaining({ code: 'LG_CORRUPT' }))
+})
+
+test('law 6: all 128 bits of the seed decide the rotation; the same seed gives the same bytes', () => {
+  const copyOf = (seed: bigint): string => {
+    const pool = new ArenaPool({ bytesMax: 10_000_000, scratchSlots: 1 })
+    const { arena } = pool.allocate(64)!
+    const copies = new CodebookCopies(pool, train(seed))
+    return Buffer.from(arena.memory.buffer, copies.place(arena)!, copies.bytes).toString('hex')
+  }
+  const seeds = [0n, 1n, 1n << 32n, 1n << 64n, 1n << 96n, 1n << 127n]
+  expect(new Set(seeds.map(copyOf)).size).toBe(seeds.length)
+  expect(copyOf(7n)).toBe(copyOf(7n))
 })
 
 test('law 11: an arena holds one copy of a codebook, counted in the budget and given back', () => {
   const pool = new ArenaPool({ bytesMax: 10_000_000, scratchSlots: 1 })
   const { arena } = pool.allocate(64)!
   const before = pool.bytesFree
-  const copies = new CodebookCopies(pool, train(1))
+  const copies = new CodebookCopies(pool, train(1n))
   const place = copies.place(arena)
   expect(copies.place(arena)).toBe(place)
   expect(before - pool.bytesFree).toBe(Math.ceil(copies.bytes / 64) * 64)

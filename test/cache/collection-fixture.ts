@@ -5,7 +5,7 @@ import { type Basis, basisRoomBytes, trainBasis } from '../../src/cache/basis.js
 import { type Block, blockBytes, createBlock, originalsBytes } from '../../src/cache/block.js'
 import { cutAxis, joinAxes } from '../../src/cache/cells.js'
 import { centroidRoomBytes, trainCentroids } from '../../src/cache/centroids.js'
-import { type Codebook, CodebookCopies, refineCodebook, trainCodebook } from '../../src/cache/codebook.js'
+import { type Codebook, CodebookCopies, refineCodebook, trainCodebook, trainingSeed } from '../../src/cache/codebook.js'
 import type { EncodeJob, KernelExecutor, ScanBlock, ScanJob, ScanReply } from '../../src/cache/executor.js'
 import type { Survivors } from '../../src/cache/kernel.js'
 import { survivorRangeRows } from '../../src/cache/scan-plan.js'
@@ -46,7 +46,7 @@ export async function storeCollection(
   const rows = vectors.length / dimension
   const sample = vectors.subarray(0, Math.min(rows, 2000) * dimension)
   const seed = options.seed ?? 11
-  const flat = trainCodebook({ dimension, metric, seed, sample })
+  const flat = trainCodebook({ dimension, metric, seed: BigInt(seed), sample })
   const directions = clusters === 0 ? 0 : (options.directions ?? 0)
   const cells = clusters === 0 ? 0 : (options.cells ?? 0)
   const refined = clusters === 0 ? flat : await refine(executor, pool, flat, { sample, clusters, directions, cells })
@@ -100,7 +100,8 @@ async function refine(
     readonly cells: number
   },
 ): Promise<Codebook> {
-  const { dimension, seed } = codebook
+  const { dimension } = codebook
+  const seed = trainingSeed(codebook)
   const { sample, clusters, directions, cells } = options
   const count = Math.max(directions, cells)
   const rows = sample.length / dimension

@@ -32,7 +32,7 @@ async function chosenFor(
   const pool = new ArenaPool({ bytesMax: 40_000_000, scratchSlots: 1 })
   const sample = new TrainingSample(pool.allocate(sampleBytes({ rows, dimension }) + room)!, { rows, dimension })
   sample.writeRows(0, vectors)
-  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric: 'l2', seed: 1, sample: vectors }))
+  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric: 'l2', seed: 1n, sample: vectors }))
   const codebook = copies.place(sample.arena)!
   const run = { executor, ...never }
   await frameSample(run, sample, codebook)

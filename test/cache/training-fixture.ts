@@ -40,7 +40,7 @@ export async function prepareSample(
   const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.workers + 1 })
   const sample = new TrainingSample(pool.allocate(sampleBytes(shape) + roomBytes)!, shape)
   sample.writeRows(0, vectors)
-  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric, seed: 5, sample: vectors }))
+  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric, seed: 5n, sample: vectors }))
   const codebook = copies.place(sample.arena)!
   const run = { executor, signal: new AbortController().signal }
   await frameSample(run, sample, codebook)
