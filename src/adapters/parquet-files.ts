@@ -1,7 +1,7 @@
 /** The files of a Parquet source: listed whole or not at all, identified without being read. */
 import { createHash } from 'node:crypto'
 import { type BigIntStats, type Dirent, existsSync } from 'node:fs'
-import { lstat, readdir, stat } from 'node:fs/promises'
+import { lstat, open, readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { type Generation, generation, type PartKey, partKey } from '../core/generation.js'
@@ -53,9 +53,38 @@ export async function listFiles(uri: string, { signal }: CallOptions): Promise<F
   return { generation: generation(hash.digest('hex').slice(0, 32)), files, single }
 }
 
-/** Whether the source exists, without listing it. */
+/**
+ * Whether the source exists, without listing it, and, of a single file, whether it begins and ends as Parquet does: what it
+ * is not is the caller's to know at once, not of the first query.
+ */
 export async function checkRoot(uri: string): Promise<void> {
-  await rootOf(uri)
+  const root = await rootOf(uri)
+  if (root.kind === 'file') await checkMagic(root.path, Number(root.stats.size))
+}
+
+/** Parquet's first and last bytes; the least file has a footer and its length between them. */
+const magic = 'PAR1'
+const fileBytesMin = 12
+
+async function checkMagic(path: string, bytes: number): Promise<void> {
+  const file = await open(path).catch((cause: unknown) => {
+    throw unavailable(path, `it cannot be read (${(cause as NodeJS.ErrnoException).code})`, cause)
+  })
+  try {
+    if (bytes >= fileBytesMin) {
+      const ends = Buffer.alloc(8)
+      await file.read(ends, 0, 4, 0)
+      await file.read(ends, 4, 4, bytes - 4)
+      if (ends.toString('latin1') === magic + magic) return
+    }
+  } finally {
+    await file.close()
+  }
+  throw new GatewayError(
+    'LG_UNSUPPORTED',
+    `uri: expected a Parquet file, found ${path} of ${bytes} bytes, which does not begin and end with ${magic}`,
+    { field: 'uri' },
+  )
 }
 
 /** The directory that the uri is, or that holds its file or what its glob matches. */

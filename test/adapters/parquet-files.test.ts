@@ -140,3 +140,34 @@ describe('listing files', () => {
     expect(nameOfUri(uri)).toBe(name)
   })
 })
+
+describe('a single file that is no Parquet file', () => {
+  let scratch: Scratch
+  beforeEach(async () => {
+    scratch = await makeScratch()
+  })
+  afterEach(() => scratch.remove())
+
+  it.each([
+    ['text', Buffer.from('id,embedding\n1,"[0,1]"\n')],
+    ['nothing', Buffer.alloc(0)],
+    ['only the marks', Buffer.from('PAR1PAR1')],
+    ['cut off', Buffer.from('PAR1 and then nothing more')],
+    ['without its beginning', Buffer.from('and then nothing more PAR1')],
+  ])('is refused when the source is listed: %s', async (_what, bytes) => {
+    const path = scratch.path('rows.parquet')
+    await writeFile(path, bytes)
+    const adapter = openParquet({ name: 'rows', uri: path, options: {} })
+    await expect(adapter.listCollections({ signal: never() })).rejects.toMatchObject({
+      code: 'LG_UNSUPPORTED',
+      field: 'uri',
+      message: expect.stringContaining(`${path} of ${bytes.length} bytes`),
+    })
+  })
+
+  it('is left to the first query inside a directory, which is not read when it is listed', async () => {
+    await writeFile(scratch.path('rows.parquet'), 'text')
+    const adapter = openParquet({ name: 'rows', uri: scratch.path(''), options: {} })
+    expect(await adapter.listCollections({ signal: never() })).toHaveLength(1)
+  })
+})
