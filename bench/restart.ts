@@ -60,7 +60,7 @@ async function firstRightAnswerMs(
     const ms = performance.now() - server.startedMs
     const hits = countHits(dataset, truth, 0, ids)
     if (hits < Math.min(truth.k, dataset.count)) throw new Error(`restart: ${hits} of ${truth.k} rows are right`)
-    if (settle) await server.clustered()
+    if (settle) await server.settled()
     return ms
   } finally {
     await server.stop()

@@ -64,7 +64,7 @@ async function askAll(
   await server.ask(row(dataset.queries, dataset.dimension, 0), k)
   const readyMs = performance.now() - server.startedMs
   say(`after ${Math.round(readyMs / 1000)} s; settling`)
-  await server.clustered()
+  await server.settled()
   const settledMs = performance.now() - server.startedMs
   const samples = contracts.map((): number[] => [])
   const hits = contracts.map(() => 0)

@@ -12,6 +12,15 @@ const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
 /** How long the background may take to settle, and how often it is asked whether it has. */
 const settleMsMax = 600_000
 const settlePollMs = 250
+/** It has settled when nothing changed for so long, and files hold about what memory holds. */
+const stillMs = 3000
+const writtenShare = 0.9
+
+interface CollectionState {
+  readonly index: { readonly kind: string; readonly segments: { readonly flat: number } }
+  readonly bytes: number
+  readonly disk_bytes: number
+}
 
 export interface ServeOptions {
   readonly path: string
@@ -30,8 +39,8 @@ export interface Served {
   readonly startedMs: number
   /** Row numbers of the nearest. */
   ask(vector: Float32Array, k: number, recall?: Recall): Promise<number[]>
-  /** Resolves when all rows are in clusters. */
-  clustered(): Promise<void>
+  /** Resolves when all rows are in clusters and on disk, as far as can be seen from outside. */
+  settled(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -60,18 +69,21 @@ export async function serve({ path, cacheDirectory, metric, memoryBytes }: Serve
       const { results } = JSON.parse(text) as { readonly results: readonly { readonly id: number }[] }
       return results.map(({ id }) => id)
     },
-    async clustered() {
+    async settled() {
       const { collections } = (await (await request(`${url}/v1/collections`)).body.json()) as {
         readonly collections: readonly { readonly backend: string; readonly collection: string }[]
       }
       const { backend, collection } = collections.find((one) => one.backend !== 'local')!
-      const index = `${url}/v1/collections/${backend}/${collection}`
-      for (const deadline = performance.now() + settleMsMax; performance.now() < deadline; ) {
-        const state = (await (await request(index)).body.json()) as {
-          readonly index: { readonly kind: string; readonly segments: { readonly flat: number } }
-        }
-        if (state.index.kind !== 'training' && state.index.segments.flat === 0) return
-        await setTimeout(settlePollMs)
+      let seen = ''
+      let sinceMs = performance.now()
+      for (const deadlineMs = sinceMs + settleMsMax; performance.now() < deadlineMs; await setTimeout(settlePollMs)) {
+        const reply = await request(`${url}/v1/collections/${backend}/${collection}`)
+        const { index, bytes, disk_bytes } = (await reply.body.json()) as CollectionState
+        const state = JSON.stringify({ index, bytes, disk_bytes })
+        if (state !== seen) sinceMs = performance.now()
+        seen = state
+        const done = index.kind !== 'training' && index.segments.flat === 0 && disk_bytes >= writtenShare * bytes
+        if (done && performance.now() - sinceMs >= stillMs) return
       }
       throw new Error(`the index had not settled after ${settleMsMax / 1000} s`)
     },
