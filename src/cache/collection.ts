@@ -199,6 +199,11 @@ export class Collection {
   async indexed(): Promise<void> {
     await this.#abandoned
     await this.#upkeep.done()
+  }
+
+  /** Resolves when there is nothing more to do for the graph. */
+  async graphBuilt(): Promise<void> {
+    await this.#abandoned
     await this.#graph?.done()
   }
 

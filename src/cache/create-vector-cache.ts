@@ -40,6 +40,8 @@ export interface VectorCacheOptions {
 export interface VectorCacheHandle extends VectorCache {
   /** Resolves when the background has nothing left to improve or to write to disk. */
   settled(): Promise<void>
+  /** The same, without waiting for graphs that are being built: what is there by then is on disk. */
+  stored(): Promise<void>
 }
 
 /** Opens the cache. Throws LG_LOCK_HELD when another process has the directory. */
@@ -92,6 +94,13 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
     collections.set(name, made)
     return made
   }
+  const whenDone = async (done: (collection: Collection) => Promise<unknown>): Promise<void> => {
+    for (let seen: Promise<void> | null = null; seen !== background; ) {
+      seen = background
+      await Promise.all(Array.from(collections.values(), done))
+      await background
+    }
+  }
   const find = (ref: CollectionRef): Collection | undefined => collections.get(formatCollection(ref))
 
   return {
@@ -135,13 +144,8 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    async settled() {
-      for (let seen: Promise<void> | null = null; seen !== background; ) {
-        seen = background
-        await Promise.all(Array.from(collections.values(), (collection) => collection.indexed()))
-        await background
-      }
-    },
+    settled: () => whenDone((collection) => Promise.all([collection.indexed(), collection.graphBuilt()])),
+    stored: () => whenDone((collection) => collection.indexed()),
     async close() {
       if (closing.signal.aborted) return
       closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down'))

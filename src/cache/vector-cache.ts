@@ -161,7 +161,7 @@ export type IndexStatistics = {
 
 /** The graph of a collection that asked for one. */
 export interface GraphStatistics {
-  /** `none`: there are too few rows, or it is not in memory (yet). While `building`, rows of another time may answer. */
+  /** `none`: there are too few rows, or it is not in memory (yet). While `building` (or being written to disk), what was there before may answer. */
   readonly state: 'none' | 'building' | 'ready'
   /** Rows in the graph that answers. */
   readonly rows: number

@@ -88,7 +88,7 @@ export async function compose(
     })
     opened.push(async () => {
       // Segments that reach the disk now need not be pulled after a restart.
-      await Promise.race([cache.settled(), setTimeout(options.graceMs, undefined, { ref: false })])
+      await Promise.race([cache.stored(), setTimeout(options.graceMs, undefined, { ref: false })])
       await cache.close()
     })
     const gateway = createGateway({

@@ -1,6 +1,6 @@
 /** The configured sources and the collections they list. */
 import type { BackendAdapter } from '../adapters/adapter.js'
-import { loadUsearch } from '../cache/hnsw/usearch.js'
+import { requireUsearch } from '../cache/hnsw/usearch.js'
 import type { CachedCollection } from '../cache/vector-cache.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, toGatewayError } from '../core/errors.js'
@@ -289,7 +289,7 @@ function refuseIdlePolicy(adapter: BackendAdapter, { piiPolicy }: SourceSettings
 async function requireIndex(backend: BackendId, { index }: SourceSettings): Promise<void> {
   if (index !== 'hnsw') return
   try {
-    await loadUsearch()
+    await requireUsearch()
   } catch (cause) {
     const { code, message, field } = toGatewayError(cause)
     throw new GatewayError(code, `source "${backend}": ${message}`, { field: field ?? 'index', cause })

@@ -99,6 +99,9 @@ test('scans answer while the graph is built', async () => {
     left: 2,
     building: { rowsTotal: 6000 },
   })
+  // Who shuts down does not wait for it.
+  await cache.stored()
+  expect(graphOf(cache, collection).state).toBe('building')
   await cache.settled()
   expect(graphOf(cache, collection)).toMatchObject({ state: 'ready', rows: 6000 })
 })

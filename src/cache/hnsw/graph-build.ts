@@ -20,6 +20,8 @@ const remeasureFactor = 1.25
 const batchMs = { serving: 4, building: 25 }
 const batchRowsMin = 8
 const batchRowsMax = 4096
+/** Rows looked at for a batch before others get their turn. */
+const lookedAtMax = 65_536
 
 export interface GraphBuild {
   readonly thread: GraphThread
@@ -65,13 +67,17 @@ export async function extendGraph(
   const adding = new Adding(build, signal)
   try {
     const gone = new Set<Piece>()
-    for (const piece of pieces) if (!(await adding.add(piece, (row) => !heldOut.has(row)))) gone.add(piece)
-    const extended = pieces.map((piece) => (gone.has(piece) ? gapRun(piece.run.rows) : piece.run))
-    const measured =
-      heldOut.size === 0 ? null : await measure(build, new GraphRows([...rows.runs, ...extended]), heldOut, signal)
-    if (heldOut.size > 0)
-      for (const piece of pieces) if (!gone.has(piece)) await adding.add(piece, (row) => heldOut.has(row))
-    for (const run of extended) rows.append(run)
+    const addEach = async (wanted: (row: number) => boolean): Promise<void> => {
+      for (const piece of pieces) if (!gone.has(piece) && !(await adding.add(piece, wanted))) gone.add(piece)
+    }
+    const extended = (): GraphRun[] => pieces.map((piece) => (gone.has(piece) ? gapRun(piece.run.rows) : piece.run))
+    await addEach((row) => !heldOut.has(row))
+    let measured: Calibration | null = null
+    if (heldOut.size > 0) {
+      measured = await measure(build, new GraphRows([...rows.runs, ...extended()]), heldOut, signal)
+      await addEach((row) => heldOut.has(row))
+    }
+    for (const run of extended()) rows.append(run)
     if (measured === null) return calibration!
     return calibration === null ? measured : lowerOf(calibration, measured)
   } catch (error) {
@@ -141,12 +147,14 @@ class Adding {
       if (place === null) return false
       const numbers: number[] = []
       const positions: number[] = []
-      for (; next < run.rows && numbers.length < this.#batchRows; next++) {
+      const end = Math.min(run.rows, next + lookedAtMax)
+      for (; next < end && numbers.length < this.#batchRows; next++) {
         if (!wanted(first + next)) continue
         numbers.push(first + next)
         positions.push(place.position + next)
       }
       if (numbers.length > 0) await this.#send(numbers, await readPinned(place.segment, positions))
+      else await setImmediate()
     }
     return true
   }

@@ -135,7 +135,7 @@ export class GraphKeeper {
         ? null
         : { code: this.#failure.error.code, message: this.#failure.error.message, atMs: this.#failure.atMs }
     return {
-      state: this.#building !== null ? 'building' : graph !== null ? 'ready' : 'none',
+      state: this.#building !== null || this.#saving ? 'building' : graph !== null ? 'ready' : 'none',
       rows: graph?.rows.rows ?? 0,
       building: this.#building,
       bytes: graph?.bytes ?? 0,

@@ -8,6 +8,8 @@ export interface GraphShape {
 }
 
 export type GraphTask =
+  /** Nothing: the thread has started. */
+  | { readonly kind: 'probe' }
   /** Adds rows under their numbers. `vectors`: float32[rows.length * dimension]. */
   | { readonly kind: 'add'; readonly rows: Uint32Array; readonly vectors: Float32Array }
   /** `query`: float32[dimension]; `candidates`: how many rows to find, which is also how far the search goes. */
@@ -19,6 +21,7 @@ export type GraphTask =
 
 /** The reply to each kind of task. */
 export interface GraphReplies {
+  readonly probe: null
   readonly add: null
   /** uint32[at most candidates], nearest first by usearch's float32 distances; `ms`: time in usearch. */
   readonly search: { readonly rows: Uint32Array; readonly ms: number }

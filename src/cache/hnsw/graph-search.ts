@@ -1,4 +1,5 @@
 /** Answers a query for a target recall from a graph, or leaves it to the scan. */
+import { setMaxListeners } from 'node:events'
 import { distance, type Metric } from '../../core/metric.js'
 import { formatPredicate } from '../../core/predicate.js'
 import { bindPredicate } from '../../core/predicate-bind.js'
@@ -46,6 +47,7 @@ export async function searchGraph(
   const coverage = graph.rows.coverage(target)
   if (coverage.rows < coveredMin * (coverage.rows + rowsOf(target, coverage.uncovered))) return null
   const passes = passesOf(target, query)
+  setMaxListeners(0, options.signal) // any number of queries of one batch may share it
   const started = performance.now()
   let waitMs = 0
   let depth = depthFor(k, passingShare(graph, coverage, query, passes))

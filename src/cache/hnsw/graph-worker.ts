@@ -3,14 +3,18 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { GatewayError } from '../../core/errors.js'
 import { sealGraphFile, verifyGraphFile } from './graph-file.js'
 import type { GraphReplies, GraphReply, GraphRequest, GraphShape, GraphTask } from './graph-messages.js'
-import { connectivity, expansionAdd, loadUsearch, usearchMetric } from './usearch.js'
 
 const { metric, dimension } = workerData as GraphShape
-const { Index, MetricKind, ScalarKind } = await loadUsearch()
-const kinds = { l2sq: MetricKind.L2sq, cos: MetricKind.Cos, ip: MetricKind.IP }
+const { Index, MetricKind, ScalarKind } = await import('usearch')
+
+/** Edges of a node above the lowest level (twice as many there), and candidates looked at while adding: usearch's defaults. */
+const connectivity = 16
+const expansionAdd = 128
+
 const index = new Index({
   dimensions: dimension,
-  metric: kinds[usearchMetric[metric]],
+  // Its distances choose candidates only, and never reach an answer.
+  metric: { l2: MetricKind.L2sq, cosine: MetricKind.Cos, dot: MetricKind.IP }[metric],
   quantization: ScalarKind.F32,
   connectivity,
   expansion_add: expansionAdd,
@@ -24,6 +28,8 @@ const threads = 1
 
 function run(task: GraphTask): GraphReplies[GraphTask['kind']] {
   switch (task.kind) {
+    case 'probe':
+      return null
     case 'add':
       index.add(BigUint64Array.from(task.rows, BigInt), task.vectors, threads)
       return null

@@ -1,20 +1,12 @@
-/** The optional package with the HNSW graph: loaded when the first collection asks for a graph, never before. */
+/** The optional package with the HNSW graph. Only the threads of graphs load it: it is native code, and takes a while to load. */
 import { GatewayError } from '../../core/errors.js'
-import type { Metric } from '../../core/metric.js'
-
-export type Usearch = typeof import('usearch')
-
-/** What usearch calls our metrics; its distances choose candidates only, and never reach an answer. */
-export const usearchMetric = { l2: 'l2sq', cosine: 'cos', dot: 'ip' } as const satisfies Record<Metric, string>
-
-/** Edges of a node above the lowest level (twice as many there), and candidates looked at while adding: usearch's defaults. */
-export const connectivity = 16
-export const expansionAdd = 128
+import { GraphThread } from './graph-thread.js'
 
 /** Throws LG_UNSUPPORTED, naming the platform, where the package is not installed or has no build. */
-export async function loadUsearch(): Promise<Usearch> {
+export async function requireUsearch(): Promise<void> {
+  const thread = new GraphThread({ metric: 'l2', dimension: 1 }, () => {})
   try {
-    return await import('usearch')
+    await thread.run({ kind: 'probe' })
   } catch (cause) {
     throw new GatewayError(
       'LG_UNSUPPORTED',
@@ -22,5 +14,7 @@ export async function loadUsearch(): Promise<Usearch> {
         'install it, or use "auto", which needs no package and answers every contract',
       { field: 'index', cause },
     )
+  } finally {
+    await thread.close()
   }
 }
