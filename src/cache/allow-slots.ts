@@ -14,6 +14,8 @@ interface Slot {
   readonly words: Uint32Array
   key: string | null
   users: number
+  /** How many rows it allows; null while it is being filled. */
+  count: number | null
   filled: Promise<number>
 }
 
@@ -38,8 +40,16 @@ export class AllowSlots {
       const at = offset + index * slotBytes(rows)
       new Uint8Array(memory, at, slotBytes(rows)).fill(0) // past the last row bits stay 0
       const words = new Uint32Array(memory, at, bitmapWords(rows))
-      return { offset: at, words, key: null, users: 0, filled: Promise.resolve(0) }
+      return { offset: at, words, key: null, users: 0, count: null, filled: Promise.resolve(0) }
     })
+  }
+
+  /** The bitmap called `key` when it is there; else undefined. */
+  acquireAtOnce(key: string): AllowBitmap | undefined {
+    const slot = this.#slots.find((one) => one.key === key && one.count !== null)
+    if (slot === undefined) return undefined
+    this.#use(slot)
+    return this.#bitmap(slot, slot.count!)
   }
 
   /** The bitmap called `key`; `fill` writes it when it is not there (zeroed words) and answers how many rows it allows. */
@@ -50,10 +60,10 @@ export class AllowSlots {
         await new Promise<void>((resolve) => this.#waiting.push(resolve))
         continue
       }
-      this.#slots.push(...this.#slots.splice(this.#slots.indexOf(slot), 1))
-      slot.users++
+      this.#use(slot)
       if (slot.key !== key) {
         slot.key = key
+        slot.count = null
         slot.words.fill(0)
         slot.filled = fill(slot.words).catch((error: unknown) => {
           slot.key = null
@@ -61,13 +71,22 @@ export class AllowSlots {
         })
       }
       try {
-        const count = await slot.filled
-        return { offset: slot.offset, count, release: () => this.#release(slot) }
+        slot.count = await slot.filled
+        return this.#bitmap(slot, slot.count)
       } catch (error) {
         this.#release(slot)
         throw error
       }
     }
+  }
+
+  #use(slot: Slot): void {
+    this.#slots.push(...this.#slots.splice(this.#slots.indexOf(slot), 1))
+    slot.users++
+  }
+
+  #bitmap(slot: Slot, count: number): AllowBitmap {
+    return { offset: slot.offset, count, release: () => this.#release(slot) }
   }
 
   #release(slot: Slot): void {

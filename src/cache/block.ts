@@ -362,7 +362,6 @@ export interface BlockSummary {
   readonly clusters: number
   readonly directions: number
   readonly cells: number
-  readonly ranked: boolean
 }
 
 /** Reads a block's header in place. */
@@ -378,7 +377,6 @@ export function summarizeBlock(memory: WebAssembly.Memory, offset: number): Bloc
     clusters: header[blockClustersAt / 4]!,
     directions: header[blockDirectionsAt / 4]!,
     cells: header[blockCellCountAt / 4]!,
-    ranked: Atomics.load(header, blockRankedAt / 4) === 1,
   }
 }
 

@@ -103,13 +103,8 @@ export class Collection {
 
   async pin(source: CachedCollection, wanted: VersionWanted, signal: AbortSignal): Promise<PinnedVersion> {
     signal.throwIfAborted()
-    const atOnce = this.#atOnce(source, wanted)
-    if (atOnce !== null) {
-      this.#counts.hits++
-      const pinned = this.#pinned(atOnce)
-      this.#improve()
-      return pinned
-    }
+    const atOnce = this.pinAtOnce(source, wanted)
+    if (atOnce !== null) return atOnce
     await this.#attach(source, signal)
     const ready = this.#current !== null && isResident(this.#current) ? this.#current : null
     let version = await this.#choose(wanted, signal)
@@ -127,6 +122,16 @@ export class Collection {
     }
     if (hit) this.#counts.hits++
     else this.#counts.misses++
+    const pinned = this.#pinned(version)
+    this.#improve()
+    return pinned
+  }
+
+  /** The same, when nothing has to be waited for; else null. */
+  pinAtOnce(source: CachedCollection, wanted: VersionWanted): PinnedVersion | null {
+    const version = this.#atOnce(source, wanted)
+    if (version === null) return null
+    this.#counts.hits++
     const pinned = this.#pinned(version)
     this.#improve()
     return pinned
@@ -764,9 +769,9 @@ export class Collection {
   #pinned(version: Version): PinnedVersion {
     const { ref, executor, budget } = this.#options
     const graph = this.#graph
-    const seen = this.#watch.sightings.lastSeenMs(version.generation)
+    const { observed, sightings } = this.#watch
     const checkedAtMs =
-      version.generation === this.#watch.observed?.generation ? this.#watch.observed.atMs : (seen ?? 0)
+      version.generation === observed?.generation ? observed.atMs : (sightings.lastSeenMs(version.generation) ?? 0)
     return pinVersion(version, { ref, info: this.#source.info, checkedAtMs, executor, budget, graph })
   }
 }

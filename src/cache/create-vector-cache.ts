@@ -105,6 +105,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
 
   return {
     pin: async (source, wanted, { signal }) => collectionOf(source).pin(source, wanted, signal),
+    pinAtOnce: (source, wanted) => collectionOf(source).pinAtOnce(source, wanted),
     primingRetryMs: (ref) => find(ref)?.primingRetryMs() ?? null,
     refresh: async (source, { signal }) => collectionOf(source).refresh(source, signal),
     async invalidate(ref) {

@@ -50,6 +50,7 @@ export interface ScanJob {
   readonly arena: ArenaHandle
   /** Byte offset of the codebook's copy in this arena; 0 when no block has codes. */
   readonly codebook: number
+  /** Their headers are read once a list: whoever encodes them anew makes another. */
   readonly blocks: readonly ScanBlock[]
   /** float32[dimension]; copied by the executor. */
   readonly query: Float32Array
@@ -57,8 +58,8 @@ export interface ScanJob {
   readonly contract: RecallContract
   /** Rows farther than this are not wanted (inclusive); Infinity for no limit. Also a threshold already proven elsewhere. */
   readonly distanceMax: number
-  /** Of a tuning; default: the first stage that suits most collections, and all clusters. */
-  readonly choice?: ScanChoice
+  /** Of a tuning; null or left out: the first stage that suits most collections, and all clusters. */
+  readonly choice?: ScanChoice | null
 }
 
 /**
@@ -99,6 +100,8 @@ export interface KernelExecutor {
   /** Worker threads besides the calling one. */
   readonly workers: number
   encode(job: EncodeJob, options: { readonly signal: AbortSignal }): Promise<void>
+  /** Runs inline when that is cheaper than handing over; null, and nothing is done, when it is not. */
+  scanAtOnce(job: ScanJob): ScanReply | null
   /** Runs inline when that is cheaper than handing over, else on a worker. A worker's death rejects with LG_INTERNAL after one retry. */
   scan(job: ScanJob, options: { readonly signal: AbortSignal }): Promise<ScanReply>
   /** Rejects with LG_INTERNAL when a worker dies: a step that ran in part cannot be repeated, so training starts over. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import {
   arenaScratchAt,
+  blockRankedAt,
   hitBytes,
   maximaCount,
   scratchBytes,
@@ -38,19 +39,39 @@ interface Kernel extends TrainingKernel {
 
 const module = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
 
-/** One instance a thread and arena: making one takes longer than a small scan. */
-const instances = new WeakMap<WebAssembly.Memory, Kernel>()
+/** The kernel over one arena, and views of all of it. */
+interface Instance {
+  readonly kernel: Kernel
+  u32: Uint32Array
+  f32: Float32Array
+  f64: Float64Array
+}
 
-function kernelOf(memory: WebAssembly.Memory): Kernel {
+/** One instance a thread and arena: making one takes longer than a small scan. */
+const instances = new WeakMap<WebAssembly.Memory, Instance>()
+
+function instanceOf(memory: WebAssembly.Memory): Instance {
+  const { buffer } = memory
   const present = instances.get(memory)
-  if (present !== undefined) return present
+  if (present !== undefined) {
+    // An arena that has grown has another buffer.
+    if (present.u32.buffer !== buffer) Object.assign(present, viewsOf(buffer))
+    return present
+  }
   const abort = (): never => {
     throw new Error('the kernel stopped at an assertion')
   }
   const kernel = new WebAssembly.Instance(module, { env: { memory, abort } }).exports as Kernel
-  instances.set(memory, kernel)
-  return kernel
+  const made = { kernel, ...viewsOf(buffer) }
+  instances.set(memory, made)
+  return made
 }
+
+const viewsOf = (buffer: ArrayBufferLike): Omit<Instance, 'kernel'> => ({
+  u32: new Uint32Array(buffer),
+  f32: new Float32Array(buffer),
+  f64: new Float64Array(buffer),
+})
 
 /**
  * Rows (for `encode`, positions) [from, to) of one block; `from` is a multiple of 32. A block with clusters goes through
@@ -70,7 +91,7 @@ export interface EncodeWork {
 /** Does the step; returns the rows' maxima, float64[maximaCount], for `finishBlock` (of `encode`). `slot`: whose scratch area it may use. */
 export function runEncode(memory: WebAssembly.Memory, slot: number, work: EncodeWork): Float64Array {
   const scratch = arenaScratchAt + slot * scratchBytes
-  const kernel = kernelOf(memory)
+  const { kernel } = instanceOf(memory)
   if (work.step === 'arrange') kernel.arrange(work.block, work.codebook)
   else kernel[work.step](work.block, work.vectors, work.codebook, scratch, work.from, work.to)
   return new Float64Array(memory.buffer, scratch + scratchLanesAt, maximaCount).slice()
@@ -85,8 +106,6 @@ export interface ScanRange {
   readonly allow: number
   readonly from: number
   readonly to: number
-  /** Whether the block has tie ranks. */
-  readonly ranked: boolean
   /** Bytes that the first stage reads of a row. */
   readonly rowBytes: number
 }
@@ -164,17 +183,20 @@ export const hitsThreshold = (hits: Hits, k: number, distanceMax: number): numbe
 
 /** Scans the ranges one after the other, each under the threshold that the ones before it have left. */
 export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork): Hits {
-  const kernel = kernelOf(memory)
+  const instance = instanceOf(memory)
+  const { kernel, f32, u32 } = instance
   const scratch = arenaScratchAt + slot * scratchBytes
   const padded = padDimension(work.query.length)
-  const query = new Float32Array(memory.buffer, scratch + scratchQueryAt, padded)
-  query.set(work.query)
-  query.fill(0, work.query.length)
+  const queryAt = (scratch + scratchQueryAt) / 4
+  f32.set(work.query, queryAt)
+  f32.fill(0, queryAt + work.query.length, queryAt + padded)
   kernel.prepare(scratch, work.codebook, work.metric, padded, work.stage)
   let hits = noHits
   let bytesRead = 0
   for (const range of work.ranges) {
     const distanceMax = hitsThreshold(hits, work.k, work.distanceMax)
+    // Ranks that come while the kernel runs may have come too late for it.
+    const ranked = Atomics.load(u32, (range.block + blockRankedAt) / 4) === 1
     const count = kernel.scan(
       range.block,
       range.vectors,
@@ -189,26 +211,25 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
       work.probing,
     )
     bytesRead += kernel.rowsLooked() * range.rowBytes
-    const lost = range.ranked || range.vectors === 0 ? Number.POSITIVE_INFINITY : kernel.lostDistance()
+    const lost = ranked || range.vectors === 0 ? Number.POSITIVE_INFINITY : kernel.lostDistance()
     if (count === 0 && range.vectors !== 0) continue
-    const found = readHits(memory, scratch, range.index, count, lost)
+    const found = readHits(instance, scratch, range.index, count, lost)
     const survived =
       range.vectors === 0
-        ? { ...found, ...readSurvivors(memory, scratch, range, work.k, kernel.survivorCount()) }
+        ? { ...found, ...readSurvivors(instance, scratch, range, work.k, kernel.survivorCount()) }
         : found
     hits = mergeHits(hits, survived, work.k)
   }
   return { ...hits, bytesRead }
 }
 
-function readHits(memory: WebAssembly.Memory, scratch: number, index: number, count: number, lost: number): Hits {
-  const f64 = new Float64Array(memory.buffer, scratch + scratchHitsAt, (count * hitBytes) / 8)
-  const u32 = new Uint32Array(memory.buffer, scratch + scratchHitsAt, (count * hitBytes) / 4)
+function readHits({ f64, u32 }: Instance, scratch: number, index: number, count: number, lost: number): Hits {
+  const start = scratch + scratchHitsAt
   const distances = new Float64Array(count)
   const rows = new Uint32Array(count)
   for (let i = 0; i < count; i++) {
-    distances[i] = f64[2 * i]!
-    rows[i] = u32[4 * i + 3]!
+    distances[i] = f64[(start + i * hitBytes) / 8]!
+    rows[i] = u32[(start + i * hitBytes) / 4 + 3]!
   }
   return {
     distances,
@@ -222,7 +243,7 @@ function readHits(memory: WebAssembly.Memory, scratch: number, index: number, co
 }
 
 function readSurvivors(
-  memory: WebAssembly.Memory,
+  { f64, u32 }: Instance,
   scratch: number,
   { index, from, to }: ScanRange,
   k: number,
@@ -230,15 +251,14 @@ function readSurvivors(
 ): Pick<Hits, 'survivors' | 'unread'> {
   if (count < 0) return { survivors: noSurvivors, unread: [{ index, from, to }] }
   const start = scratch + scratchHitsAt + k * hitBytes
-  const f64 = new Float64Array(memory.buffer, start, (count * hitBytes) / 8)
-  const u32 = new Uint32Array(memory.buffer, start, (count * hitBytes) / 4)
   const lowers = new Float64Array(count)
   const positions = new Uint32Array(count)
   const rows = new Uint32Array(count)
   for (let i = 0; i < count; i++) {
-    lowers[i] = f64[2 * i]!
-    positions[i] = u32[4 * i + 2]!
-    rows[i] = u32[4 * i + 3]!
+    const at = start + i * hitBytes
+    lowers[i] = f64[at / 8]!
+    positions[i] = u32[at / 4 + 2]!
+    rows[i] = u32[at / 4 + 3]!
   }
   return { survivors: { lowers, blocks: new Uint32Array(count).fill(index), rows, positions }, unread: [] }
 }
@@ -298,6 +318,6 @@ export function mergeHits(a: Hits, b: Hits, k: number): Hits {
 
 /** Runs one step of training. What it reads and writes lies in the arena. */
 export function runTraining(memory: WebAssembly.Memory, slot: number, call: TrainingCall): void {
-  const step: (...values: number[]) => void = kernelOf(memory)[call.step]
+  const step: (...values: number[]) => void = instanceOf(memory).kernel[call.step]
   step(arenaScratchAt + slot * scratchBytes, ...call.arguments)
 }

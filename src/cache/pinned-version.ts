@@ -4,7 +4,7 @@ import { checkAnswer } from './answer-check.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
 import type { GraphKeeper } from './hnsw/graph-keeper.js'
-import { isDeleted, searchSegments } from './search.js'
+import { isDeleted, searchAtOnce, searchSegments } from './search.js'
 import { Pins, type ResidentSegment } from './segment.js'
 import type { CachedCollection, PinnedVersion, RowLocation } from './vector-cache.js'
 import type { Version } from './versions.js'
@@ -30,6 +30,7 @@ export function pinVersion(
     budget.touch(segment)
   }
   const { segments, columns } = version
+  const target = { segments, columns, executor, budget, choice: null }
   const codebooks = new Set(segments.map(({ codebook }) => codebook))
   for (const codebook of codebooks) codebook.pins++
   const residentAt = (location: RowLocation): ResidentSegment => segments[location.segment]!.segment.resident!
@@ -38,7 +39,6 @@ export function pinVersion(
     return of.runs[of.runOf(position)]!.part
   }
   const ordinalAt = (location: RowLocation): number => residentAt(location).ordinals[location.position]!
-  const columnIndex = new Map(columns.map((column, index) => [column.name, index]))
   return {
     ref,
     generation: version.generation,
@@ -50,8 +50,9 @@ export function pinVersion(
     parts: version.parts.length,
     witness: version.witness,
     checkedAtMs,
+    // Only a graph can say whether it would answer.
+    searchAtOnce: (query) => (graph !== null && query.contract.kind === 'target' ? null : searchAtOnce(target, query)),
     async search(query, options) {
-      const target = { segments, columns, executor, budget, choice: null }
       const { readIdentity } = version
       const answer = await graph?.search({ ...target, readIdentity, metric: info.metric }, query, options)
       return answer ?? searchSegments(target, query, options)
@@ -76,7 +77,9 @@ export function pinVersion(
     cells(location, names) {
       const { metadata } = residentAt(location)
       const wanted =
-        names === undefined ? columns.map((_, index) => index) : names.map((name) => columnIndex.get(name)!)
+        names === undefined
+          ? columns.map((_, index) => index)
+          : names.map((name) => columns.findIndex((column) => column.name === name))
       return wanted.map((index) => metadata!.cell(location.position, index))
     },
     release() {

@@ -55,53 +55,85 @@ export interface ScanPlan {
   readonly clustered: boolean
 }
 
-/** One range a block; `cutRanges` makes more. */
-export function planScan(job: ScanJob): ScanPlan {
-  const { memory } = job.arena
-  const dimension = job.query.length
-  assert(job.k >= 1 && job.k <= kMax, 'k fits the scratch area')
-  assert(dimension >= 1 && dimension <= dimensionMax, 'the dimension fits the scratch area')
-  const summaries = job.blocks.map(({ block }) => summarizeBlock(memory, block))
-  const first = job.choice?.first ?? usualStage(job.contract, dimension, summaries)
-  assert(first !== 'bits' || job.contract.kind !== 'exact', '1-bit codes prove nothing')
-  const stage = stages[first]
-  const ranges: PlannedRange[] = []
-  let metric = 0
-  let rows = 0
-  let clustered = false
-  for (const [index, { block, vectors, allow, range }] of job.blocks.entries()) {
-    const summary = summaries[index]!
-    assert(summary.dimension === dimension, 'query and blocks have one dimension')
-    assert(job.codebook !== 0 || !summary.quantized, 'blocks with codes come with their codebook')
+/** What is known of a list of blocks; ranges by stage, once they were asked for. */
+interface KnownBlocks {
+  readonly summaries: readonly BlockSummary[]
+  readonly dimension: number
+  readonly metric: number
+  readonly rows: number
+  readonly clustered: boolean
+  readonly ranges: Map<number, { readonly ranges: readonly PlannedRange[]; readonly bytes: number }>
+}
+
+/** Queries come with the same lists again and again. */
+const knownLists = new WeakMap<ScanJob['blocks'], KnownBlocks>()
+
+function knownBlocks({ arena: { memory }, blocks, codebook, query }: ScanJob): KnownBlocks {
+  const known = knownLists.get(blocks)
+  if (known !== undefined) return known
+  const summaries = blocks.map(({ block }) => summarizeBlock(memory, block))
+  for (const summary of summaries) {
+    assert(summary.dimension === query.length, 'query and blocks have one dimension')
+    assert(codebook !== 0 || !summary.quantized, 'blocks with codes come with their codebook')
     assert(
-      summary.clusters === 0 || summary.clusters === centroidCountOf(memory, job.codebook),
+      summary.clusters === 0 || summary.clusters === centroidCountOf(memory, codebook),
       'clustered blocks come with the codebook of their clusters',
     )
-    metric = summary.metric
-    if (summary.clusters > 0) clustered = true
-    rows += summary.rows
+  }
+  const made = {
+    summaries,
+    dimension: query.length,
+    metric: summaries.at(-1)?.metric ?? 0,
+    rows: summaries.reduce((sum, { rows }) => sum + rows, 0),
+    clustered: summaries.some(({ clusters }) => clusters > 0),
+    ranges: new Map(),
+  }
+  knownLists.set(blocks, made)
+  return made
+}
+
+function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number) {
+  const planned = known.ranges.get(stage)
+  if (planned !== undefined) return planned
+  const ranges = known.summaries.flatMap((summary, index): PlannedRange[] => {
+    const { block, vectors, allow, range } = blocks[index]!
     const rowBytes = firstStageBytes(summary, stage)
     const { from, to } = range ?? { from: 0, to: summary.rows }
-    const { ranked } = summary
-    if (to > from)
-      ranges.push({ index, block, vectors, allow, from, to, ranked, rowBytes, bytes: (to - from) * rowBytes })
-  }
-  const probing = job.contract.kind === 'target' ? (job.choice?.probing ?? 1) : 1
+    return to > from ? [{ index, block, vectors, allow, from, to, rowBytes, bytes: (to - from) * rowBytes }] : []
+  })
+  const made = { ranges, bytes: ranges.reduce((sum, range) => sum + range.bytes, 0) }
+  known.ranges.set(stage, made)
+  return made
+}
+
+/** One range a block; `cutRanges` makes more. */
+export function planScan(job: ScanJob): ScanPlan {
+  const { query, k, contract, choice } = job
+  const dimension = query.length
+  assert(k >= 1 && k <= kMax, 'k fits the scratch area')
+  assert(dimension >= 1 && dimension <= dimensionMax, 'the dimension fits the scratch area')
+  const known = knownBlocks(job)
+  assert(known.dimension === dimension, 'query and blocks have one dimension')
+  const first = choice?.first ?? usualStage(contract, dimension, known.summaries)
+  assert(first !== 'bits' || contract.kind !== 'exact', '1-bit codes prove nothing')
+  const stage = stages[first]
+  const { ranges, bytes } = rangesOf(job, known, stage)
+  const probing = contract.kind === 'target' ? (choice?.probing ?? 1) : 1
   return {
     work: {
       codebook: job.codebook,
-      metric,
-      query: job.query,
-      k: job.k,
+      metric: known.metric,
+      query,
+      k,
       distanceMax: job.distanceMax,
       stage,
-      tail: stage === stageBits ? tailPoint(job.contract, { k: job.k, dimension, probing }) : 0,
+      tail: stage === stageBits ? tailPoint(contract, { k, dimension, probing }) : 0,
       probing,
     },
     ranges,
-    rows,
-    bytes: ranges.reduce((sum, range) => sum + range.bytes, 0),
-    clustered,
+    rows: known.rows,
+    bytes,
+    clustered: known.clustered,
   }
 }
 

@@ -10,7 +10,7 @@ import { evaluateFilter } from './filter.js'
 import { type Deferred, rerank } from './rerank.js'
 import { complement, countRows, trim } from './row-bitmap.js'
 import type { ResidentSegment } from './segment.js'
-import { type Group, hitAt, jobOf, type MaskedSegment, mergeHits, type Shelf } from './shelf.js'
+import { type Group, hitAt, jobOf, type MaskedSegment, mergeHits, type Place, type Shelf } from './shelf.js'
 import { everyCluster, tunedScan } from './tuning.js'
 import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
@@ -33,41 +33,127 @@ export async function searchSegments(
   query: ShardQuery,
   options: { readonly signal: AbortSignal },
 ): Promise<ShardAnswer> {
+  const bitmaps: (AllowBitmap | null)[] = []
+  try {
+    const places = placesAtOnce(target, query, bitmaps) ?? (await placesFiltered(target, query, bitmaps, options))
+    return await scanGroups(target.executor, tuneGroups(places, query, target.choice), query, options)
+  } finally {
+    for (const bitmap of bitmaps) bitmap?.release()
+  }
+}
+
+/**
+ * The same when nothing has to be waited for: no filter evaluated, no row ranked or read from disk, no thread called, and no
+ * query unlike those that were measured; else null.
+ */
+export function searchAtOnce(target: SearchTarget, query: ShardQuery): ShardAnswer | null {
+  const startedMs = performance.now()
+  const bitmaps: (AllowBitmap | null)[] = []
+  try {
+    const places = placesAtOnce(target, query, bitmaps)
+    if (places === null) return null
+    const groups = tuneGroups(places, query, target.choice)
+    let best: readonly ShardHit[] = []
+    let rowsScanned = 0
+    let bytesScanned = 0
+    let nearer = query.distanceMax
+    for (const group of groups) {
+      const reply = target.executor.scanAtOnce(jobOf(group, query, nearer))
+      if (reply === null || reply.tiesLost || reply.survivors.lowers.length > 0 || reply.unread.length > 0) return null
+      rowsScanned += reply.rowsScanned
+      bytesScanned += reply.bytesScanned
+      best = mergeHits(best, hitsOf(group.shelves, reply), query.k)
+      if (reply.distances.length >= query.k) nearer = Math.min(nearer, reply.distances[query.k - 1]!)
+    }
+    if (areUnlikeMeasured(groups, best, query.k)) return null
+    const searchMs = performance.now() - startedMs
+    return { hits: best, ...achieved(groups, query.contract), rowsScanned, bytesScanned, searchMs, waitMs: 0 }
+  } finally {
+    for (const bitmap of bitmaps) bitmap?.release()
+  }
+}
+
+/** Of versions in memory, for queries without a filter. */
+const wholeVersions = new WeakMap<readonly MaskedSegment[], readonly Place[]>()
+
+/** Where the version is, when every bitmap that takes is there: those are held. Null, and none is held, when one is to be filled. */
+function placesAtOnce(
+  target: SearchTarget,
+  query: ShardQuery,
+  bitmaps: (AllowBitmap | null)[],
+): readonly Place[] | null {
+  const { segments } = target
+  const known = query.filter === null ? wholeVersions.get(segments) : undefined
+  if (known?.every(isStillThere)) return known
+  const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
+  for (const { segment, maskKey } of segments) {
+    const bitmap = isWhole(maskKey, query) ? null : segment.resident!.allow.acquireAtOnce(`${maskKey}\n${filterKey}`)
+    if (bitmap === undefined) {
+      for (const held of bitmaps.splice(0)) held?.release()
+      return null
+    }
+    bitmaps.push(bitmap)
+  }
+  const places = groupByPlace(shelve(target, bitmaps))
+  if (bitmaps.every((bitmap) => bitmap === null)) wholeVersions.set(segments, places)
+  return places
+}
+
+/** Segments, and originals alone, leave memory and come back elsewhere. */
+const isStillThere = ({ shelves }: Place): boolean =>
+  shelves.every(
+    ({ masked, resident, block }) =>
+      masked.segment.resident === resident && (resident.block.originals?.offset ?? 0) === block.vectors,
+  )
+
+const isWhole = (maskKey: string, { filter }: ShardQuery): boolean => maskKey === '' && filter === null
+
+/** Where the version is, once every bitmap is filled. */
+async function placesFiltered(
+  target: SearchTarget,
+  query: ShardQuery,
+  bitmaps: (AllowBitmap | null)[],
+  options: { readonly signal: AbortSignal },
+): Promise<readonly Place[]> {
   const filter = query.filter === null ? null : bindPredicate(query.filter, target.columns)
   const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
-  const bitmaps: AllowBitmap[] = []
-  try {
-    const shelves: Shelf[] = []
-    for (const [index, masked] of target.segments.entries()) {
-      const { segment, maskKey, codebook } = masked
-      const resident = segment.resident!
-      let allow = 0
-      if (maskKey !== '' || filter !== null) {
-        const bitmap = await resident.allow.acquire(`${maskKey}\n${filterKey}`, async (words) => {
-          // Between segments others get their turn: a filter over many rows takes milliseconds.
-          await new Promise(setImmediate)
-          const count = fillAllowed(words, masked, resident, filter)
-          resident.block.arrangeBitmap(words)
-          return count
-        })
-        bitmaps.push(bitmap)
-        if (bitmap.count === 0) continue
-        options.signal.throwIfAborted()
-        allow = bitmap.offset
-      }
-      const codebookOffset = codebook.place(resident.allocation.arena, target.budget)
-      shelves.push({
+  for (const masked of target.segments) {
+    const { segment, maskKey } = masked
+    if (isWhole(maskKey, query)) {
+      bitmaps.push(null)
+      continue
+    }
+    const resident = segment.resident!
+    const bitmap = await resident.allow.acquire(`${maskKey}\n${filterKey}`, async (words) => {
+      // Between segments others get their turn: a filter over many rows takes milliseconds.
+      await new Promise(setImmediate)
+      const count = fillAllowed(words, masked, resident, filter)
+      resident.block.arrangeBitmap(words)
+      return count
+    })
+    bitmaps.push(bitmap)
+    options.signal.throwIfAborted()
+  }
+  return groupByPlace(shelve(target, bitmaps))
+}
+
+/** @param bitmaps one a segment, null for all rows; segments without a row that may be returned are left out */
+function shelve({ segments, budget }: SearchTarget, bitmaps: readonly (AllowBitmap | null)[]): readonly Shelf[] {
+  return segments.flatMap((masked, index): Shelf[] => {
+    const bitmap = bitmaps[index]!
+    if (bitmap?.count === 0) return []
+    const resident = masked.segment.resident!
+    const { allocation, originals } = resident.block
+    return [
+      {
         index,
         masked,
         resident,
-        codebookOffset,
-        block: { block: resident.block.allocation.offset, vectors: resident.block.originals?.offset ?? 0, allow },
-      })
-    }
-    return await scanGroups(target.executor, groupByPlace(shelves, query, target.choice), query, options)
-  } finally {
-    for (const bitmap of bitmaps) bitmap.release()
-  }
+        codebookOffset: masked.codebook.place(resident.allocation.arena, budget),
+        block: { block: allocation.offset, vectors: originals?.offset ?? 0, allow: bitmap?.offset ?? 0 },
+      },
+    ]
+  })
 }
 
 /** Sets the bits of live rows that pass the filter in zeroed words; answers how many. */
@@ -172,14 +258,13 @@ async function scanGroups(
 
   await scanAll(groups, query.distanceMax)
   let final = groups
-  const last = best.length < query.k ? Number.POSITIVE_INFINITY : best.at(-1)!.distance
-  if (groups.some(({ tuned }) => tuned !== null && last > tuned.distanceMax)) {
+  if (areUnlikeMeasured(groups, best, query.k)) {
     // Nothing is known of how much such a query misses: it is asked again with all clusters.
-    final = groups.map(({ shelves, tuned }) => ({
-      shelves,
-      tuned: tuned === null ? null : everyCluster(tuned, query.contract),
+    final = groups.map((group) => ({
+      ...group,
+      tuned: group.tuned === null ? null : everyCluster(group.tuned, query.contract),
     }))
-    await scanAll(final, Math.min(last, query.distanceMax))
+    await scanAll(final, Math.min(lastDistance(best, query.k), query.distanceMax))
   }
 
   return {
@@ -192,7 +277,14 @@ async function scanGroups(
   }
 }
 
-function groupByPlace(shelves: readonly Shelf[], query: ShardQuery, choice: ScanChoice | null): readonly Group[] {
+const lastDistance = (best: readonly ShardHit[], k: number): number =>
+  best.length < k ? Number.POSITIVE_INFINITY : best.at(-1)!.distance
+
+/** Whether the k-th neighbour is farther than those of all queries that a group was measured with. */
+const areUnlikeMeasured = (groups: readonly Group[], best: readonly ShardHit[], k: number): boolean =>
+  groups.some(({ tuned }) => tuned !== null && lastDistance(best, k) > tuned.distanceMax)
+
+function groupByPlace(shelves: readonly Shelf[]): readonly Place[] {
   const byPlace = new Map<string, Shelf[]>()
   for (const shelf of shelves) {
     const place = `${shelf.resident.allocation.arena.id} ${shelf.codebookOffset}`
@@ -200,15 +292,16 @@ function groupByPlace(shelves: readonly Shelf[], query: ShardQuery, choice: Scan
     if (group === undefined) byPlace.set(place, [shelf])
     else group.push(shelf)
   }
-  return Array.from(byPlace.values(), (shelves) => {
-    if (choice !== null) return { shelves, tuned: { choice, recall: 1, distanceMax: Number.POSITIVE_INFINITY } }
-    const { tuning } = shelves[0]!.masked.codebook
-    return {
-      shelves,
-      tuned: tuning === null ? null : tunedScan(tuning, query.contract, query.k, query.filter === null),
-    }
-  })
+  return Array.from(byPlace.values(), (shelves) => ({ shelves, blocks: shelves.map(({ block }) => block) }))
 }
+
+const tuneGroups = (places: readonly Place[], query: ShardQuery, choice: ScanChoice | null): readonly Group[] =>
+  places.map(({ shelves, blocks }) => {
+    if (choice !== null) return { shelves, blocks, tuned: { choice, recall: 1, distanceMax: Number.POSITIVE_INFINITY } }
+    const { tuning } = shelves[0]!.masked.codebook
+    const tuned = tuning === null ? null : tunedScan(tuning, query.contract, query.k, query.filter === null)
+    return { shelves, blocks, tuned }
+  })
 
 /** Of rows whose originals are in memory. */
 function hitsOf(shelves: readonly Shelf[], reply: ScanReply): ShardHit[] {

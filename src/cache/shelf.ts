@@ -31,21 +31,27 @@ export interface Shelf {
 }
 
 /** Blocks that share arena and codebook: one job, which the executor splits when that is worth it. */
-export interface Group {
+export interface Place {
   readonly shelves: readonly Shelf[]
+  /** One a shelf. */
+  readonly blocks: readonly ScanBlock[]
+}
+
+/** How a query scans them. */
+export interface Group extends Place {
   /** Null: nothing was measured. */
   readonly tuned: TunedScan | null
 }
 
-export const jobOf = ({ shelves, tuned }: Group, query: ShardQuery, distanceMax: number): ScanJob => ({
+export const jobOf = ({ shelves, blocks, tuned }: Group, query: ShardQuery, distanceMax: number): ScanJob => ({
   arena: shelves[0]!.resident.allocation.arena,
   codebook: shelves[0]!.codebookOffset,
-  blocks: shelves.map((shelf) => shelf.block),
+  blocks,
   query: query.vector,
   k: query.k,
   contract: query.contract,
   distanceMax,
-  ...(tuned !== null && { choice: tuned.choice }),
+  choice: tuned?.choice ?? null,
 })
 
 /** Vectors of rows of resident, pinned segments, in the order asked for: float32[dimension] each. Throws LG_CORRUPT. */
@@ -82,5 +88,7 @@ export const compareShardHits = (a: ShardHit, b: ShardHit): number =>
   a.distance - b.distance || compareIds(a.id, b.id) || compareUtf8(a.part, b.part) || a.row - b.row
 
 /** The k nearest of both, in total order. */
-export const mergeHits = (a: readonly ShardHit[], b: readonly ShardHit[], k: number): ShardHit[] =>
-  [...a, ...b].sort(compareShardHits).slice(0, k)
+export function mergeHits(a: readonly ShardHit[], b: readonly ShardHit[], k: number): readonly ShardHit[] {
+  const isOrdered = a.length === 0 && b.length <= k && b.every((hit, i) => i === 0 || b[i - 1]!.distance < hit.distance)
+  return isOrdered ? b : [...a, ...b].sort(compareShardHits).slice(0, k)
+}

@@ -122,6 +122,8 @@ export interface PinnedVersion {
   /** When the source last said that this was its generation, milliseconds since the epoch. */
   readonly checkedAtMs: number
   search(query: ShardQuery, options: CallOptions): Promise<ShardAnswer>
+  /** What `search` would answer when it takes no waiting and no other thread; else null. */
+  searchAtOnce(query: ShardQuery): ShardAnswer | null
   /** A check of what `search` answered, to be run now or after the release. Copies what it needs of `query`. */
   check(query: ShardQuery, answer: ShardAnswer): AnswerCheck
   /** Live rows with this id, in (part, row) order. */
@@ -265,6 +267,8 @@ export interface VectorCache {
    * Throws LG_GENERATION_EXPIRED, LG_OVER_BUDGET, LG_SOURCE_UNAVAILABLE, LG_BAD_ROW, LG_UNSUPPORTED.
    */
   pin(collection: CachedCollection, wanted: VersionWanted, options: CallOptions): Promise<PinnedVersion>
+  /** What `pin` would answer when it takes no waiting; else null. */
+  pinAtOnce(collection: CachedCollection, wanted: VersionWanted): PinnedVersion | null
   /** Milliseconds a caller should wait before asking again for a collection that is being primed; null when it is not. */
   primingRetryMs(ref: CollectionRef): number | null
   /** Checks the source now and pulls what is new. */

@@ -32,6 +32,8 @@ export interface Catalog {
   all(): readonly Resolved[]
   /** Collections that match a pattern, in law 3's order. Throws LG_COLLECTION_NOT_FOUND. */
   resolve(patterns: readonly CollectionPattern[], field: string): Promise<readonly Resolved[]>
+  /** The same when every one of them is listed already; else null. */
+  resolveAtOnce(patterns: readonly CollectionPattern[]): readonly Resolved[] | null
   /** One collection. Throws LG_COLLECTION_NOT_FOUND, or why the source could not be listed. */
   collection(ref: CollectionRef, field: string): Promise<CachedCollection>
   /** Lists a source again; rejects when that fails, and what was known stays. */
@@ -243,6 +245,20 @@ export function createCatalog(options: {
         patterns.map((pattern, i) => resolveOne(pattern, `${field}[${i}]`, patterns.length === 1)),
       )
       return inOrder(resolved.flat())
+    },
+
+    resolveAtOnce(patterns) {
+      const resolved: Resolved[] = []
+      for (const { backend, collection: name } of patterns) {
+        const collections = sources.get(backendId(backend))?.collections ?? null
+        if (collections === null) return null
+        const named = name === '*' ? collections.values() : [collections.get(name)]
+        for (const collection of named) {
+          if (collection === undefined) return null
+          resolved.push({ kind: 'collection', collection })
+        }
+      }
+      return inOrder(resolved)
     },
 
     async collection(ref, field) {

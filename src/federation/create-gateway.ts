@@ -92,6 +92,14 @@ export function createGateway(options: GatewayOptions): Gateway {
   // Every call awaits it and reports the failure; without this, a failure before the first call would end the process.
   localOpened.catch((error: unknown) => log.error({ err: error }, 'the local source could not be opened'))
 
+  let isOpened = false
+  localOpened.then(
+    () => {
+      isOpened = true
+    },
+    () => {}, // every call reports it
+  )
+
   const opened = async (): Promise<void> => {
     if (closing.signal.aborted) throw closing.signal.reason
     await localOpened
@@ -108,9 +116,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     work: (pins: Pins, deadline: Deadline) => Promise<T>,
   ): Promise<T> => {
     const deadline = openDeadline(signal, deadlineMs)
-    const pins = openPins(cache, deadline.signal)
+    const pins = openPins(cache, deadline)
     try {
-      await opened()
+      if (!isOpened || closing.signal.aborted) await opened()
       return await work(pins, deadline)
     } catch (error) {
       throw toGatewayError(error)

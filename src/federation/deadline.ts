@@ -15,40 +15,72 @@ export interface Deadline {
 }
 
 /** @param ms from now until the deadline */
-export function openDeadline(caller: AbortSignal, ms: number): Deadline {
-  const controller = new AbortController()
-  // Cheaper than a listener each; they live no longer than the request.
-  const waiters: ((reason: GatewayError) => void)[] = []
-  let state: Deadline['state'] = 'running'
+export const openDeadline = (caller: AbortSignal, ms: number): Deadline => new RequestDeadline(caller, ms)
 
-  const end = (to: Deadline['state'], reason: GatewayError): void => {
-    if (state !== 'running') return
-    state = to
+/** What somebody who waits needs: made for the first, because most requests are answered before anybody does. */
+interface Watch {
+  readonly controller: AbortController
+  /** Cheaper than a listener each; they live no longer than the request. */
+  readonly waiters: ((reason: GatewayError) => void)[]
+  readonly timer: NodeJS.Timeout
+}
+
+class RequestDeadline implements Deadline {
+  readonly #caller: AbortSignal
+  readonly #ms: number
+  readonly #openedMs = performance.now()
+  #state: Deadline['state'] = 'running'
+  #watch: Watch | null = null
+
+  constructor(caller: AbortSignal, ms: number) {
+    this.#caller = caller
+    this.#ms = ms
+  }
+
+  get signal(): AbortSignal {
+    return this.#watched().controller.signal
+  }
+
+  get state(): Deadline['state'] {
+    if (this.#watch === null && this.#caller.aborted) this.#watched()
+    return this.#state
+  }
+
+  race<T>(work: Promise<T>): Promise<T> {
+    const { controller, waiters } = this.#watched()
+    return new Promise((resolve, reject) => {
+      if (controller.signal.aborted) reject(controller.signal.reason)
+      else waiters.push(reject)
+      work.then(resolve, reject)
+    })
+  }
+
+  close(busy: boolean): void {
+    if (this.#watch === null) return // nobody waited, so nothing is under way
+    clearTimeout(this.#watch.timer)
+    this.#caller.removeEventListener('abort', this.#onCancelled)
+    if (busy && this.#state === 'running')
+      this.#watch.controller.abort(new GatewayError('LG_CANCELLED', 'the request is over'))
+  }
+
+  #watched(): Watch {
+    if (this.#watch !== null) return this.#watch
+    const leftMs = this.#ms - (performance.now() - this.#openedMs)
+    const timer = setTimeout(() => this.#end('expired', exceeded(this.#ms)), leftMs)
+    this.#watch = { controller: new AbortController(), waiters: [], timer }
+    if (this.#caller.aborted) this.#onCancelled()
+    else this.#caller.addEventListener('abort', this.#onCancelled)
+    return this.#watch
+  }
+
+  readonly #onCancelled = (): void => this.#end('cancelled', cancelled(this.#caller.reason))
+
+  #end(to: Deadline['state'], reason: GatewayError): void {
+    if (this.#state !== 'running') return
+    this.#state = to
+    const { controller, waiters } = this.#watched()
     controller.abort(reason)
     for (const waiter of waiters) waiter(reason)
-  }
-  const onCancelled = (): void => end('cancelled', cancelled(caller.reason))
-  const timer = setTimeout(() => end('expired', exceeded(ms)), ms)
-  if (caller.aborted) onCancelled()
-  else caller.addEventListener('abort', onCancelled)
-
-  return {
-    signal: controller.signal,
-    get state() {
-      return state
-    },
-    race<T>(work: Promise<T>): Promise<T> {
-      return new Promise((resolve, reject) => {
-        if (controller.signal.aborted) reject(controller.signal.reason)
-        else waiters.push(reject)
-        work.then(resolve, reject)
-      })
-    },
-    close(busy) {
-      clearTimeout(timer)
-      caller.removeEventListener('abort', onCancelled)
-      if (busy && state === 'running') controller.abort(new GatewayError('LG_CANCELLED', 'the request is over'))
-    },
   }
 }
 

@@ -26,6 +26,8 @@ export type ShardOutcome =
 
 /** A shard that hangs keeps its place until the deadline, so there are many more places than cores. */
 const shardsConcurrentMax = 64
+/** Shards that are searched one after the other before anybody else gets a turn: each takes as long as a scan may inline. */
+const shardsAtOnceMax = 8
 
 interface FanOut {
   readonly cache: VectorCache
@@ -47,12 +49,14 @@ export async function fanOut(
   context: FanOut,
 ): Promise<readonly ShardOutcome[]> {
   const { deadline } = context
+  const outcomes = searchAllAtOnce(shards, query, context)
+  if (outcomes.every((outcome) => outcome !== null)) return outcomes
   // Every shard listens, and Node takes more than ten listeners for a leak.
   if (shards.length > 10) setMaxListeners(0, deadline.signal)
-  const outcomes = new Array<ShardOutcome | undefined>(shards.length).fill(undefined)
   const next = startOrder(shards, context.cache)
   const runLane = async (lane: number): Promise<void> => {
     for (let i = next(lane); i !== undefined && deadline.state === 'running'; i = next(lane)) {
+      if (outcomes[i] !== null) continue
       const outcome = await searchShard(shards[i]!, query, context)
       if (deadline.state === 'running') outcomes[i] = outcome
     }
@@ -107,6 +111,31 @@ const late = (shard: Shard, cache: VectorCache): ShardOutcome => {
     : { kind: 'priming', shard, retryAfterMs }
 }
 
+/** Outcomes of the shards that nothing has to be waited for, null for the others. */
+function searchAllAtOnce(shards: readonly Shard[], query: ShardQuery, context: FanOut): (ShardOutcome | null)[] {
+  const isPossible = shards.length <= shardsAtOnceMax && context.deadline.state === 'running'
+  return shards.map((shard) => (isPossible ? searchAtOnce(shard, query, context) : null))
+}
+
+/** Synchronous, so that no deadline passes and nobody cancels meanwhile. */
+function searchAtOnce(shard: Shard, query: ShardQuery, context: FanOut): ShardOutcome | null {
+  const { pins, audit, monotonicMs } = context
+  const startMs = monotonicMs()
+  try {
+    const version = pins.atOnce(shard.collection, shard.wanted)
+    if (version === null) return null
+    const pinMs = monotonicMs() - startMs
+    if (version.rows === 0) return { kind: 'hits', shard, version, answer: nothing, pinMs }
+    if (version.dimension !== query.vector.length) return { kind: 'mismatch', shard, version }
+    const answer = version.searchAtOnce(query)
+    if (answer === null) return null
+    audit?.observe(version, query, answer)
+    return { kind: 'hits', shard, version, answer, pinMs }
+  } catch (cause) {
+    return failureOf(shard, cause)
+  }
+}
+
 async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Promise<ShardOutcome> {
   const { pins, deadline, audit, monotonicMs } = context
   const startMs = monotonicMs()
@@ -121,11 +150,15 @@ async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Pr
       return { kind: 'hits', shard, version, answer, pinMs }
     })
   } catch (cause) {
-    const error = toGatewayError(cause)
-    return error.code === 'LG_PRIMING'
-      ? { kind: 'priming', shard, retryAfterMs: error.retryAfterMs ?? 0 }
-      : { kind: 'failed', shard, error }
+    return failureOf(shard, cause)
   }
+}
+
+function failureOf(shard: Shard, cause: unknown): ShardOutcome {
+  const error = toGatewayError(cause)
+  return error.code === 'LG_PRIMING'
+    ? { kind: 'priming', shard, retryAfterMs: error.retryAfterMs ?? 0 }
+    : { kind: 'failed', shard, error }
 }
 
 const nothing: ShardAnswer = {

@@ -8,6 +8,8 @@ import { formatCollection } from '../core/generation.js'
  * that outlives its deadline still reads memory that the pin keeps in place.
  */
 export interface Pins {
+  /** The pinned version when it is there without waiting; else null. Do not use it after anything was awaited but through `use`. */
+  atOnce(collection: CachedCollection, wanted: VersionWanted): PinnedVersion | null
   /** Runs `work` on the pinned version; rejects as the pin or `work` does. */
   use<T>(collection: CachedCollection, wanted: VersionWanted, work: (version: PinnedVersion) => Promise<T>): Promise<T>
   /** Whether work is still under way. */
@@ -16,42 +18,59 @@ export interface Pins {
 }
 
 interface SharedPin {
-  readonly version: Promise<PinnedVersion>
+  /** Null while it is waited for. */
+  ready: PinnedVersion | null
+  /** Null when it was ready at once. */
+  readonly waiting: Promise<PinnedVersion> | null
   users: number
 }
 
-/** @param signal ends waiting for pins; aborted when the request is over */
-export function openPins(cache: VectorCache, signal: AbortSignal): Pins {
+/** @param request its signal ends waiting for pins; aborted when the request is over */
+export function openPins(cache: VectorCache, request: { readonly signal: AbortSignal }): Pins {
   const pins = new Map<string, SharedPin>()
   let closed = false
 
+  const keyOf = (collection: CachedCollection, wanted: VersionWanted): string =>
+    `${formatCollection(collection.ref)}\n${versionKey(wanted)}`
   const share = (collection: CachedCollection, wanted: VersionWanted): SharedPin => {
-    const key = `${formatCollection(collection.ref)}\n${versionKey(wanted)}`
+    const key = keyOf(collection, wanted)
     let pin = pins.get(key)
     if (pin === undefined) {
-      pin = { version: cache.pin(collection, wanted, { signal }), users: 0 }
+      pin = { ready: null, waiting: cache.pin(collection, wanted, { signal: request.signal }), users: 0 }
       pins.set(key, pin)
     }
     return pin
   }
-  // A pin that failed holds nothing; whoever waited for it has the error.
-  const release = (pin: SharedPin): void => void pin.version.then((version) => version.release()).catch(() => undefined)
+  const release = (pin: SharedPin): void => {
+    if (pin.ready !== null) pin.ready.release()
+    // A pin that failed holds nothing; whoever waited for it has the error.
+    else void pin.waiting!.then((version) => version.release()).catch(() => undefined)
+  }
 
   return {
+    atOnce(collection, wanted) {
+      const key = keyOf(collection, wanted)
+      const pin = pins.get(key)
+      if (pin !== undefined) return pin.ready
+      const version = cache.pinAtOnce(collection, wanted)
+      if (version !== null) pins.set(key, { ready: version, waiting: null, users: 0 })
+      return version
+    },
     async use(collection, wanted, work) {
       const pin = share(collection, wanted)
       pin.users += 1
       try {
-        const version = await pin.version
-        signal.throwIfAborted()
-        return await work(version)
+        pin.ready ??= await pin.waiting!
+        request.signal.throwIfAborted()
+        return await work(pin.ready)
       } finally {
         pin.users -= 1
         if (closed && pin.users === 0) release(pin)
       }
     },
     get busy() {
-      return [...pins.values()].some((pin) => pin.users > 0)
+      for (const pin of pins.values()) if (pin.users > 0) return true
+      return false
     },
     close() {
       closed = true

@@ -26,7 +26,19 @@ export type ConsistencyOf = (query: Query, collection: CachedCollection) => Cons
 
 /** Throws LG_COLLECTION_NOT_FOUND, LG_INVALID_REQUEST (`as_of` that names nothing searched). */
 export async function planQuery(catalog: Catalog, query: Query, consistencyOf: ConsistencyOf): Promise<Plan> {
-  const resolved = query.collections === null ? catalog.all() : await catalog.resolve(query.collections, 'collections')
+  const { collections } = query
+  const atOnce = planAtOnce(catalog, query, consistencyOf)
+  return atOnce ?? planOf(await catalog.resolve(collections!, 'collections'), query, consistencyOf)
+}
+
+/** The same when no source has to be listed for it; else null. */
+export function planAtOnce(catalog: Catalog, query: Query, consistencyOf: ConsistencyOf): Plan | null {
+  const { collections } = query
+  const resolved = collections === null ? catalog.all() : catalog.resolveAtOnce(collections)
+  return resolved === null ? null : planOf(resolved, query, consistencyOf)
+}
+
+function planOf(resolved: readonly Resolved[], query: Query, consistencyOf: ConsistencyOf): Plan {
   const plan = {
     shards: resolved.flatMap((entry) =>
       entry.kind === 'collection'

@@ -13,7 +13,7 @@ import { fanOut, type ShardOutcome } from './fan-out.js'
 import type { Log } from './log.js'
 import { fuseRanks, mergeTopK } from './merge.js'
 import type { Pins } from './pins.js'
-import { type ConsistencyOf, checkKnownSpaces, type Plan, planQuery, versionWanted } from './planner.js'
+import { type ConsistencyOf, checkKnownSpaces, type Plan, planAtOnce, planQuery, versionWanted } from './planner.js'
 import type { Query } from './query.js'
 import { makeReceipt, sourceReceipts } from './receipt.js'
 import { checkSelect, type LocatedHit, locateHits, readResults } from './results.js'
@@ -33,9 +33,12 @@ type Hits = Extract<ShardOutcome, { readonly kind: 'hits' }>
 
 /** @param pins may be shared with other queries, which then see the same generations; stays open */
 export async function search(query: Query, context: SearchContext, pins: Pins, deadline: Deadline): Promise<Answer> {
-  const plan = await deadline.race(planQuery(context.catalog, query, context.consistencyOf))
+  const { catalog, consistencyOf } = context
+  const plan =
+    planAtOnce(catalog, query, consistencyOf) ?? (await deadline.race(planQuery(catalog, query, consistencyOf)))
   if (query.costBytesMax !== Infinity) await deadline.race(checkCost(plan, query, context, deadline.signal))
-  const vector = await targetVector(query, context, pins, deadline)
+  const { target } = query
+  const vector = target.kind === 'vector' ? target.vector : await rowVector(target, query, context, pins, deadline)
   checkKnownSpaces(plan, query, vector.length, context.cache)
 
   const { k, recall: contract, filter, distanceMax } = query
@@ -52,16 +55,20 @@ export async function search(query: Query, context: SearchContext, pins: Pins, d
   if (query.select !== null && answered.length === outcomes.length) checkAnsweredSelect(query.select, answered)
 
   const { hits, certificate } = merge(answered, query)
-  const results = await readResults(hits, query, { signal: deadline.signal })
+  const results = await readResults(hits, query, deadline)
   if (query.receipt === 'none') return { results, receipt: null }
   const sources = sourceReceipts(plan, outcomes, context.clock.now())
   return { results, receipt: makeReceipt(query, { sources, certificate, results, vector }) }
 }
 
-/** float32[dimension]; of a row, its vector in the version that is searched. */
-function targetVector(query: Query, context: SearchContext, pins: Pins, deadline: Deadline): Promise<Float32Array> {
-  const { target } = query
-  if (target.kind === 'vector') return Promise.resolve(target.vector)
+/** float32[dimension]: the row's vector in the version that is searched. */
+function rowVector(
+  target: Extract<Query['target'], { readonly kind: 'row' }>,
+  query: Query,
+  context: SearchContext,
+  pins: Pins,
+  deadline: Deadline,
+): Promise<Float32Array> {
   return readRow(
     {
       ref: target.collection,
@@ -86,6 +93,7 @@ function report(outcomes: readonly ShardOutcome[], log: Log): void {
 
 /** Law 9 on what the pinned versions say; empty ones have no distances to mix. */
 function checkPinnedSpaces(outcomes: readonly ShardOutcome[], query: Query, dimension: number): void {
+  if (outcomes.length === 1 && outcomes[0]!.kind === 'hits') return
   const spaces = outcomes.flatMap((outcome): Space[] => {
     if (outcome.kind !== 'hits' && outcome.kind !== 'mismatch') return []
     const { ref, metric, model, dimension, rows } = outcome.version
@@ -141,6 +149,7 @@ function refuseIncomplete(plan: Plan, outcomes: readonly ShardOutcome[]): void {
 const nameOf = (outcome: ShardOutcome): string => formatCollection(outcome.shard.collection.ref)
 
 function checkAnsweredSelect(select: readonly string[], answered: readonly Hits[]): void {
+  if (select.length === 0) return
   const versions = answered.flatMap(({ version }) => (version.dimension === null ? [] : [version]))
   if (versions.length > 0) checkSelect(select, versions)
 }
@@ -150,6 +159,10 @@ function merge(
   answered: readonly Hits[],
   { k }: Query,
 ): { readonly hits: readonly LocatedHit[]; readonly certificate: Certificate } {
+  if (answered.length === 1) {
+    const { version, answer } = answered[0]!
+    return { hits: locateHits(version, answer.hits), certificate: certificateOf(answer) }
+  }
   const bySpace = new Map<string, (readonly LocatedHit[])[]>()
   for (const { version, answer } of answered) {
     if (answer.hits.length === 0) continue

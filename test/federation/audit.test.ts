@@ -287,6 +287,10 @@ async function openBroken() {
     encode: (job, options) => inner.encode(job, options),
     train: (job, options) => inner.train(job, options),
     compare: (work, options) => inner.compare(work, options),
+    scanAtOnce: (job) => {
+      const reply = inner.scanAtOnce(job)
+      return state.broken && reply !== null ? losing(reply) : reply
+    },
     scan: async (job, options) => {
       const reply = await inner.scan(job, options)
       return state.broken ? losing(reply) : reply

@@ -154,3 +154,18 @@ test('law 4: one caller that goes away during a pull cancels nobody else', async
   await expect(first).rejects.toMatchObject({ code: 'LG_CANCELLED' })
   expect((await second).results.map((result) => result.id)).toEqual([1n])
 })
+
+test('law 4: who has gone gets no answer, though it is there at once; the next gets it', async () => {
+  const gateway = await openGateway()
+  const vectors = [
+    [0, 0],
+    [1, 0],
+  ]
+  await write(gateway, [1n, 2n], vectors)
+  expect(await idsOf(gateway, [0, 0])).toEqual([1n, 2n])
+  const gone = AbortSignal.abort()
+  await expect(gateway.search(query({ vector: [0, 0] }), { signal: gone })).rejects.toMatchObject({
+    code: 'LG_CANCELLED',
+  })
+  expect(await idsOf(gateway, [1, 0])).toEqual([2n, 1n])
+})

@@ -163,6 +163,7 @@ export class ScriptedCache implements VectorCache {
         }
       },
       check: () => ({ run: scripted.checking ?? unchecked }),
+      searchAtOnce: () => null,
       find: async (id) =>
         rows.flatMap((candidate, position) => (candidate.id === id ? [{ segment: 0, position }] : [])),
       id: (location) => row(location).id,
@@ -201,6 +202,8 @@ export class ScriptedCache implements VectorCache {
     this.invalidated.push(formatCollection(ref))
   }
 
+  /** Scripted waits happen in `pin` and `search`. */
+  pinAtOnce = (): null => null
   checkBundle = (): Promise<'up-to-date'> => Promise.resolve('up-to-date')
   publishBundle = (): Promise<never> => Promise.reject(new Error('no bundles here'))
   history = (): [] => []
