@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { GatewayError } from '../core/errors.js'
 import { backendId, type Generation, type PartKey } from '../core/generation.js'
+import { sideBySide } from '../core/side-by-side.js'
 import type { VectorBatch } from '../core/vector-batch.js'
 import type {
   AdapterConfig,
@@ -27,6 +28,9 @@ const knownOptions = ['collection', 'id', 'vector', 'metric', 'model', 'columns'
 
 /** Generations whose files can still be pulled, newest last; a pull from an older one has expired. */
 const generationsKept = 8
+
+/** Footers read at a time. */
+const footerRoom = { count: 8, weight: 8 }
 
 interface ReadPlan {
   readonly manifest: Manifest
@@ -97,8 +101,12 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
         'LG_GENERATION_EXPIRED',
         `source "${name}": the files changed since generation ${wanted}; the current one is ${generation}`,
       )
-    const read: { file: ParquetFile; footer: Footer }[] = []
-    for (const file of files) read.push({ file, footer: await footerOf(file, call) })
+    const read = await sideBySide(
+      files,
+      footerRoom,
+      () => 1,
+      async (file) => ({ file, footer: await footerOf(file, call) }),
+    )
     const layout = await decideLayout(read, layoutOptions, call)
     const parts = read.map(
       ({ file, footer }): Part => ({

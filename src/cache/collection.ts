@@ -1,15 +1,15 @@
-import type { Manifest } from '../adapters/adapter.js'
+import type { Manifest, Part } from '../adapters/adapter.js'
 import type { Clock, Random } from '../core/clock.js'
 import type { VersionWanted } from '../core/contract.js'
 import { GatewayError, toGatewayError } from '../core/errors.js'
 import {
   generation as asGeneration,
   type CollectionRef,
-  type DeleteMask,
   formatCollection,
   type Generation,
 } from '../core/generation.js'
 import { limits } from '../core/limits.js'
+import { sideBySide } from '../core/side-by-side.js'
 import { attend } from './attend.js'
 import { originalsBytes } from './block.js'
 import { isOverBudget, type MemoryBudget } from './budget.js'
@@ -35,10 +35,15 @@ import type {
   HeldGeneration,
   PinnedVersion,
 } from './vector-cache.js'
-import { type CachedPart, drop, hold, isResident, Sightings, sameContent, type Version } from './versions.js'
+import { drop, hold, isResident, Sightings, sameContent, type Version } from './versions.js'
 
 /** Versions kept for `as_of` besides the current one. */
 const versionsMax = 8
+/**
+ * Parts pulled at a time, and their bytes at the source together: thousands of small files mostly wait, each for its own
+ * query of the reader. Larger parts are pulled alone, in as much memory as ever.
+ */
+const pullRoom = { count: 8, weight: 8 * 2 ** 20 }
 /** A source that changes under every pull is given up on after so many. */
 const pullAttemptsMax = 4
 
@@ -589,20 +594,19 @@ export class Collection {
       const place = this.#placeOriginals(manifest, parts)
       progress.expect(manifest.parts.filter((part) => parts.find(part, manifest) === null))
       const obtain = async (originals: OriginalsPlace) => {
-        const obtained: { part: CachedPart; mask: DeleteMask | null }[] = []
-        for (const part of manifest.parts) {
+        const obtainPart = async (part: Part): Promise<Version['parts'][number]> => {
           const onRows = (rows: number): void => progress.advance(part, rows)
-          const cached = await parts
-            .obtain(source, manifest, part, { pins, originals, onRows, signal: lifetime })
-            .catch((error: unknown) => {
-              const failure = isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
-              pins.release()
-              throw failure
-            })
+          const cached = await parts.obtain(source, manifest, part, { pins, originals, onRows, signal: lifetime })
           progress.finish(part)
-          obtained.push({ part: cached, mask: part.deleted })
+          return { part: cached, mask: part.deleted }
         }
-        return obtained
+        return sideBySide(manifest.parts, pullRoom, ({ bytes }) => bytes ?? pullRoom.weight, obtainPart).catch(
+          (error: unknown) => {
+            const failure = isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
+            pins.release()
+            throw failure
+          },
+        )
       }
       const slots = await this.#options.budget
         .fill(() => obtain(place))
