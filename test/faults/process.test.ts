@@ -1,7 +1,17 @@
 /** Faults against a real server process: each gives a clear error or a right answer, and the process lives on. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeGeneratedParquet } from '../generated-parquet.js'
 import { type LakegateProcess, startLakegate } from '../lakegate-process.js'
@@ -163,4 +173,33 @@ describe('faults of a whole process', () => {
     expect((await query(server)).body.results).toEqual(truth)
     expect(await server.stop()).toBe(0)
   })
+
+  test('law 10: killed (-9) while vectors go to disk for lack of memory, a restart answers right from there', async () => {
+    forgetCache()
+    const large = join(directory, 'large.parquet')
+    await writeGeneratedParquet(large, { rows: 120_000, dimension })
+    const open = async (memory: string): Promise<LakegateProcess> => {
+      const server = await startLakegate([large, '--memory', memory], { cwd: directory })
+      running.push(server)
+      return server
+    }
+    const roomy = await open('512MiB')
+    const expected = (await query(roomy)).body.results
+    expect(await roomy.stop()).toBe(0)
+    forgetCache()
+    const first = await open('56MiB')
+    const asked = query(first).catch(() => null)
+    while (!existsSync(join(directory, '.lakegate')) || cacheFiles().length < 2) await nextTurn()
+    first.child.kill('SIGKILL')
+    await asked
+    await first.stop()
+    const server = await open('56MiB')
+    expect((await query(server)).body.results).toEqual(expected)
+    server.child.kill('SIGKILL')
+    await server.stop()
+    const again = await open('56MiB')
+    expect((await query(again)).body.results).toEqual(expected)
+    expect(await again.stop()).toBe(0)
+    forgetCache()
+  }, 120_000)
 })
