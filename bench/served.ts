@@ -13,7 +13,7 @@ const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
 const settleMsMax = 600_000
 const settlePollMs = 250
 /** It has settled when nothing changed for so long, and files hold about what memory holds. */
-const stillMs = 3000
+const stillMs = 1500
 const writtenShare = 0.9
 
 interface CollectionState {
