@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runLakegate } from '../cli/run-lakegate.js'
+import { reportWith } from './reports.js'
 
 let directory: string
 beforeAll(() => {
@@ -22,10 +23,21 @@ async function report(
 }
 
 test('bench search: the report has every field of the interface, and exact means recall 1', async () => {
-  const found = await report(['search', ...small, '--dim', '32', '--modes', 'exact,certified,0.9', '--peers', 'duckdb'])
+  const found = await report([
+    'search',
+    ...small,
+    '--dim',
+    '32',
+    '--modes',
+    'exact,certified,0.9,brute',
+    '--peers',
+    'duckdb',
+  ])
   expect(Object.keys(found)).toEqual([...['suite', 'machine', 'commit', 'seed', 'dataset', 'rows', 'not_run']])
   expect(found.dataset).toEqual({ name: 'clustered', n: 2000, dim: 32, metric: 'l2', queries: 10, k: 10 })
-  expect(found.rows.map((row) => `${row.engine} ${row.mode}`)).toEqual([
+  const [brute, ...rows] = found.rows
+  expect(brute).toMatchObject({ engine: 'lakegate', mode: 'brute', recall_at_k: 1 })
+  expect(rows.map((row) => `${row.engine} ${row.mode}`)).toEqual([
     'lakegate exact',
     'lakegate certified',
     'lakegate 0.9',
@@ -51,11 +63,11 @@ test('bench search: the report has every field of the interface, and exact means
         ...['bytes_per_vector', 'certificate'],
       ].sort(),
     )
-  expect(found.rows[0]).toMatchObject({
+  expect(rows[0]).toMatchObject({
     recall_at_k: 1,
     certificate: { kind: 'proven', claimed: 0, violations: 0, queries: 10 },
   })
-  expect(found.rows[3]).toMatchObject({ recall_at_k: 1, certificate: null })
+  expect(rows[3]).toMatchObject({ recall_at_k: 1, certificate: null })
 })
 
 test('bench search reads raw f32 files', async () => {
@@ -177,8 +189,8 @@ test('bench restart: right answers from Parquet and from the cache directory tha
 })
 
 test('bench --against: the report of another suite is refused', async () => {
-  const path = join(directory, 'report.json')
-  await report(['search', ...small, '--dim', '8', '--modes', 'exact,brute'])
+  const path = join(directory, 'earlier.json')
+  writeFileSync(path, JSON.stringify(reportWith([])))
   const { code, stderr } = await runLakegate(['bench', 'micro', ...small, '--against', path])
   expect({ code, stderr }).toEqual({
     code: 2,
