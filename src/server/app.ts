@@ -11,6 +11,7 @@ import type { Gateway } from '../federation/gateway.js'
 import { auditRoutes } from './audit-routes.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
+import { collectionSummary } from './collection-schemas.js'
 import { answerBrokenRequest, limitConnections } from './connections.js'
 import type { ServerContext } from './context.js'
 import { refuseOtherCharset, sendError, unsupportedEncoding } from './error-reply.js'
@@ -18,10 +19,11 @@ import { refuseForeignPage } from './foreign-pages.js'
 import { liveRoutes } from './live-socket.js'
 import { createMetrics } from './metrics.js'
 import { operationsRoutes } from './operations-routes.js'
+import { sourceSummary } from './operations-schemas.js'
 import { batchRoutes, queryRoutes } from './query-routes.js'
+import { searchSchemas } from './query-schemas.js'
 import { type Fields, refuseUnknown } from './request-fields.js'
 import { rvfRoutes } from './rvf-routes.js'
-import { sharedSchemas } from './schemas.js'
 import { sourceRoutes } from './source-routes.js'
 
 export interface ServerConfig {
@@ -101,7 +103,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
       done(error as Error)
     }
   })
-  for (const schema of sharedSchemas) app.addSchema(schema)
+  for (const schema of [...searchSchemas, collectionSummary, sourceSummary]) app.addSchema(schema)
 
   app.setErrorHandler(sendError)
   app.setNotFoundHandler((request) => {

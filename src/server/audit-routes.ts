@@ -4,7 +4,7 @@ import type { AuditReport } from '../federation/gateway.js'
 import { recallJson } from '../federation/reproducer.js'
 import type { ServerContext } from './context.js'
 import { parseQuery } from './parse-query.js'
-import * as schemas from './schemas.js'
+import * as schemas from './query-schemas.js'
 
 export function auditRoutes(context: ServerContext) {
   const { gateway, rules, cancellation } = context

@@ -7,9 +7,9 @@ import type { RowId } from '../core/id.js'
 import type { Result } from '../federation/answer.js'
 import type { BundleVerdict, CollectionSummary } from '../federation/gateway.js'
 import { idJson, metadataJson, vectorJson } from './answer-json.js'
+import * as schemas from './collection-schemas.js'
 import type { ServerContext } from './context.js'
 import { type Fields, malformed, readId, readObject, refuseUnknown } from './request-fields.js'
-import * as schemas from './schemas.js'
 
 type Statistics = CollectionSummary['statistics']
 

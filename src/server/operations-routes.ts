@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { GatewayError } from '../core/errors.js'
 import type { ServerContext } from './context.js'
 import { docsPage } from './docs-page.js'
-import * as schemas from './schemas.js'
+import * as schemas from './operations-schemas.js'
 
 export function operationsRoutes(context: ServerContext) {
   const { gateway, metrics } = context

@@ -10,8 +10,8 @@ import { arrowMediaType, arrowStream } from './arrow-answer.js'
 import type { ServerContext } from './context.js'
 import { errorBody, unsupportedMediaType } from './error-reply.js'
 import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
+import * as schemas from './query-schemas.js'
 import { type Fields, readArray, readObject, readText, refusal, refuseUnknown } from './request-fields.js'
-import * as schemas from './schemas.js'
 
 const json = 'application/json; charset=utf-8'
 

@@ -1,8 +1,8 @@
 /** The rest of RVF over HTTP. Its messages name no collection: they mean the gateway's one writable collection. */
 import type { FastifyInstance } from 'fastify'
 import type { ServerContext } from './context.js'
+import * as schemas from './rvf-schemas.js'
 import { ingestRows, parseDelete, parseIngest } from './rvf-write.js'
-import * as schemas from './schemas.js'
 
 export function rvfRoutes(context: ServerContext) {
   const { gateway, cancellation } = context

@@ -3,8 +3,8 @@ import { backendId } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { SourceSummary } from '../federation/gateway.js'
 import type { ServerContext } from './context.js'
+import * as schemas from './operations-schemas.js'
 import { readObject, readText } from './request-fields.js'
-import * as schemas from './schemas.js'
 
 export function sourceRoutes(context: ServerContext) {
   const { gateway, cancellation } = context

@@ -1,7 +1,7 @@
 import { Check } from 'typebox/value'
 import { expect, test } from 'vitest'
 import { parseQuery } from '../../src/server/parse-query.js'
-import { queryBody } from '../../src/server/schemas.js'
+import { queryBody } from '../../src/server/query-schemas.js'
 import { fakeGateway } from './fake-gateway.js'
 import { testServer } from './test-server.js'
 
