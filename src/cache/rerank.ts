@@ -44,10 +44,9 @@ export async function rerank(
       for (let start = from; start < to; start += step) {
         const range = { from: start, to: Math.min(to, start + step) }
         const shelf = group.shelves[index]!
-        const piece = { ...group, shelves: [{ ...shelf, block: { ...shelf.block, range } }] }
+        const piece = { ...group, shelves: [shelf], blocks: [{ ...shelf.block, range }] }
         const reply = await scan(jobOf(piece, query, within(options.distanceMax, found, k)))
-        const again = { group: { ...group, shelves: [shelf] }, reply }
-        found = await readCandidates(candidatesOf(again), found, options)
+        found = await readCandidates(candidatesOf({ group: piece, reply }), found, options)
       }
     }
   return found

@@ -89,6 +89,19 @@ test('vectors are given back from disk, and masks, filters by distance and many 
   pinned.release()
 })
 
+test('law 6: of more rows at one distance in one segment than survivors fit, on disk, the first are found', async () => {
+  const source = new ScriptedSource(dimension)
+  const equal = randomFile('1', 17_000, dimension, random)
+  const row = equal.vectors.slice(0, dimension)
+  for (let at = 0; at < equal.vectors.length; at += dimension) equal.vectors.set(row, at)
+  source.files.set('others', randomFile('1', 10_000, dimension, random, 50_000n))
+  source.files.set('equal', equal)
+  const directory = await scratchDirectory()
+  const { cache } = await openCache({ directory, memoryBytesMax: 9 * mebibyte, clusteredRowsMin: 1e9 })
+  for (const query of [row, randomQuery()])
+    expect(idsAndDistances(await ask(cache, source.collection(), query))).toEqual(bruteForce(source, query))
+})
+
 test('law 11: what is on disk as well leaves memory before whole collections do', async () => {
   const directory = await scratchDirectory()
   const { cache, pool } = await openCache({ directory, memoryBytesMax: 4 * mebibyte, clusteredRowsMin: 1e9 })
