@@ -60,7 +60,8 @@ export function nextStep(
     if (training!.meanRadius === null) return { kind: 'measure', codebook, meanRadius }
     if (meanRadius > driftFactor * training!.meanRadius) return { kind: 'train', codebook, reason: 'drifted' }
   }
-  return isTuned(codebook, segments, rows) ? null : { kind: 'tune', codebook }
+  // Where no row is live there is nothing to measure.
+  return version.rows === 0 || isTuned(codebook, segments, rows) ? null : { kind: 'tune', codebook }
 }
 
 /** Whether what was measured of scans, if there are codes to scan, is true of about these segments. */

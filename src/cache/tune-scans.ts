@@ -42,6 +42,7 @@ export async function tuneScans(
   }: {
     readonly firsts: readonly FirstStage[]
     readonly clustered: boolean
+    /** How many there are, held-out ones included. */
     readonly rows: number
     readonly search: (query: ShardQuery, choice: ScanChoice) => Promise<ShardAnswer>
   },

@@ -1,7 +1,7 @@
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { FirstStage } from './executor.js'
 import { bitsWork } from './scan-plan.js'
-import { isDeleted, type SearchTarget, searchSegments } from './search.js'
+import { deletedRows, isDeleted, type SearchTarget, searchSegments } from './search.js'
 import { Pins } from './segment.js'
 import { type HeldOut, queriesMax, tuneScans } from './tune-scans.js'
 import type { Tuning } from './tuning.js'
@@ -10,7 +10,7 @@ import type { Version } from './versions.js'
 /** Rows for every one that stands for a query: of small collections a part is enough. */
 const rowsEach = 16
 
-/** Measures how the version's segments of a codebook are best searched. They are resident, and stay so meanwhile. */
+/** Measures how the version's segments of a codebook are best searched. They are resident, and stay so meanwhile; some row is live. */
 export async function tuneVersion(
   version: Version,
   placed: PlacedCodebook,
@@ -23,6 +23,8 @@ export async function tuneVersion(
 ): Promise<Tuning> {
   const segments = version.segments.filter(({ codebook }) => codebook === placed)
   const rows = segments.reduce((sum, { segment }) => sum + segment.rows, 0)
+  let live = rows
+  for (const masked of segments) for (const _ of deletedRows(masked, masked.segment.resident!.ordinals)) live--
   const { metric, dimension, centroids, basis } = placed.codebook
   const firsts: FirstStage[] = ['bytes']
   if (basis !== null && metric !== 'dot') {
@@ -37,7 +39,7 @@ export async function tuneVersion(
     const measured = await tuneScans(heldOutRows(segments, rows), {
       firsts,
       clustered: centroids !== null && metric !== 'dot',
-      rows,
+      rows: live,
       search: (query, choice) => searchSegments({ ...target, choice }, query, { signal }),
     })
     const all = version.segments.reduce((sum, { segment }) => sum + segment.rows, 0)
@@ -47,19 +49,22 @@ export async function tuneVersion(
   }
 }
 
-/** Live rows, evenly spread. */
+/** Live rows, evenly spread: of every stretch of rows the first, because deletes may have a rhythm of their own. */
 async function* heldOutRows(segments: Version['segments'], rows: number): AsyncGenerator<HeldOut> {
   const count = Math.min(queriesMax, Math.ceil(rows / rowsEach))
   let segment = 0
   let start = 0
   for (let i = 0; i < count; i++) {
-    const row = Math.floor((i * rows) / count)
-    while (row >= start + segments[segment]!.segment.rows) start += segments[segment++]!.segment.rows
-    const masked = segments[segment]!
-    const { ordinals } = masked.segment.resident!
-    const position = row - start
-    if (isDeleted(masked, ordinals, position)) continue
-    const [vector] = await masked.segment.vectors([position])
-    yield { vector: vector!, row: { segment, position } }
+    const end = Math.floor(((i + 1) * rows) / count)
+    for (let row = Math.floor((i * rows) / count); row < end; row++) {
+      while (row >= start + segments[segment]!.segment.rows) start += segments[segment++]!.segment.rows
+      const masked = segments[segment]!
+      const { ordinals } = masked.segment.resident!
+      const position = row - start
+      if (isDeleted(masked, ordinals, position)) continue
+      const [vector] = await masked.segment.vectors([position])
+      yield { vector: vector!, row: { segment, position } }
+      break
+    }
   }
 }

@@ -112,6 +112,32 @@ test('dot has first stages to choose from, but no clusters to leave out', async 
   pinned.release()
 })
 
+const everyOther = Uint32Array.from({ length: rows / 2 }, (_, i) => 2 * i)
+const allButFew = Uint32Array.from({ length: rows }, (_, i) => i).filter((i) => i % 100 !== 7)
+
+test.each([
+  { which: 'every other row', ordinals: everyOther, queries: Math.ceil(rows / 16) },
+  { which: 'all but 60 rows', ordinals: allButFew, queries: 60 },
+])('law 6: measured on rows that are left when $which is deleted', async ({ ordinals, queries }) => {
+  const source = cloudSource('l2')
+  source.files.set('cloud', { ...source.files.get('cloud')!, deleted: { identity: 'm', ordinals } })
+  const { pinned, tuning } = await settle(source)
+  expect(tuning.queries).toBe(queries)
+  for (const { us } of tuning.costs) expect(us).toBeGreaterThan(0)
+  for (const { distanceMax } of tuning.recalls) expect(distanceMax).toBeGreaterThan(0)
+  expect((await recallOf(pinned, queriesOf(), 0.8)).found).toBeGreaterThanOrEqual(0.8)
+  pinned.release()
+})
+
+test('where every row is deleted nothing is measured', async () => {
+  const source = cloudSource('l2')
+  const ordinals = Uint32Array.from({ length: rows }, (_, i) => i)
+  source.files.set('cloud', { ...source.files.get('cloud')!, deleted: { identity: 'm', ordinals } })
+  const { pinned, tuning } = await settle(source)
+  expect(tuning).toBeNull()
+  pinned.release()
+})
+
 test('a restart keeps what was measured; a collection grown to twice its rows is measured again', async () => {
   const directory = await scratchDirectory()
   const source = cloudSource('l2')
