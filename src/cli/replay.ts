@@ -27,9 +27,7 @@ export interface Replayed {
 
 /** @param value the file's content; `path` is for messages */
 export async function replay(value: JsonValue, path: string, connection: Connection): Promise<Replayed> {
-  const { request, segments } = value as unknown as Partial<Reproducer>
-  if (typeof request !== 'object' || request === null || !Array.isArray(segments))
-    throw misuse(`${path}: expected a reproducer as an audit writes it, with request and segments`)
+  const { request, segments } = readReproducer(value, path)
   const reply = expectOk(await connection.ask('POST', '/v1/audit', { ...request, deadline_ms: limits.deadlineMsMax }))
   const { broken, collections } = reply as unknown as {
     readonly broken: boolean
@@ -44,6 +42,15 @@ export async function replay(value: JsonValue, path: string, connection: Connect
   ].join('\n')
   return { reply, text, broken }
 }
+
+function readReproducer(value: JsonValue, path: string): Reproducer {
+  const { request, segments } = (value ?? {}) as unknown as Partial<Reproducer>
+  if (request === undefined || !isObject(request) || !Array.isArray(segments) || !segments.every(isObject))
+    throw misuse(`${path}: expected a reproducer as an audit writes it, with request and segments`)
+  return { request, segments }
+}
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 function describe({ claimed, rows_read, missed, wrong, expected }: AuditedCollection): string {
   const claim = typeof claimed === 'string' ? claimed : JSON.stringify(claimed)

@@ -183,6 +183,8 @@ function drainOnClose(app: FastifyInstance, context: ServerContext, graceMs: num
     graceTimer = setTimeout(() => {
       context.cancellation.abortAll()
       app.server.closeAllConnections()
+      // No longer the HTTP server's: a client that does not answer the closing handshake would hold up the shutdown.
+      for (const client of app.websocketServer.clients) client.terminate()
     }, graceMs)
   })
   app.addHook('onClose', async () => clearTimeout(graceTimer))

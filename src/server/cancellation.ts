@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
 import { GatewayError } from '../core/errors.js'
@@ -20,6 +21,8 @@ export function createCancellation(): Cancellation {
     let controller = byConnection.get(socket)
     if (controller === undefined) {
       const made = new AbortController()
+      // Requests that a client sends without waiting for replies are under way at once, and each listens.
+      setMaxListeners(0, made.signal)
       controller = made
       byConnection.set(socket, made)
       active.add(made)

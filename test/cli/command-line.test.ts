@@ -281,8 +281,12 @@ describe('in this process', () => {
       'the answer breaks its certificate',
       '',
     ])
-    writeFileSync(path('other.json'), '{"results": []}')
-    expect(await refusal(['verify', '--reproducer', path('other.json'), parquet])).toContain('expected a reproducer')
+    for (const other of ['{"results": []}', 'null', '{"request": {}, "segments": [null]}']) {
+      writeFileSync(path('other.json'), other)
+      expect(await refusal(['verify', '--reproducer', path('other.json'), '--url', url])).toContain(
+        'expected a reproducer',
+      )
+    }
     expect(await refusal(['verify'])).toBe(
       'lakegate: verify: expected RECEIPT.json or --reproducer FILE; see lakegate verify --help',
     )

@@ -67,6 +67,37 @@ describe('law 4: a client that hangs up', () => {
     await app.close()
   })
 
+  test('aborts all that it sent without waiting for replies, and none of them is taken for a leak', async () => {
+    const warnings: Error[] = []
+    const warned = (warning: Error): void => void warnings.push(warning)
+    process.on('warning', warned)
+    let waiting = 0
+    const all = deferred()
+    let aborted = 0
+    const allAborted = deferred()
+    const gateway = fakeGateway({
+      search: async (_query, { signal }) => {
+        signal.addEventListener('abort', () => {
+          aborted += 1
+          if (aborted === 20) allAborted.resolve()
+        })
+        waiting += 1
+        if (waiting === 20) all.resolve()
+        await allAborted.promise
+        return emptyAnswer
+      },
+    })
+    const { app, port } = await listening(gateway)
+    const socket = connect(port, '127.0.0.1')
+    socket.write(query.repeat(20))
+    await all.promise
+    socket.destroy()
+    await allAborted.promise
+    await app.close()
+    process.off('warning', warned)
+    expect(warnings).toEqual([])
+  })
+
   test('an answered request is not aborted afterwards', async () => {
     const signals: AbortSignal[] = []
     const gateway = fakeGateway({
@@ -118,6 +149,23 @@ describe('shutdown', () => {
     socket.resume()
     await app.close()
     expect(signal.reason).toMatchObject({ code: 'LG_OVERLOADED' })
+    await gone
+  })
+
+  // By itself, ws would wait 30 seconds for the handshake.
+  test('does not wait for a WebSocket client that leaves the closing handshake unanswered', {
+    timeout: 15_000,
+  }, async () => {
+    const { app, port } = await listening(fakeGateway(), { graceMs: 1 })
+    const socket = connect(port, '127.0.0.1')
+    socket.write(
+      'GET /ws/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+    )
+    await once(socket, 'data')
+    socket.on('error', () => undefined) // it may be reset
+    const gone = once(socket, 'close')
+    socket.resume()
+    await app.close()
     await gone
   })
 })
