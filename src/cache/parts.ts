@@ -172,8 +172,10 @@ export class Parts {
     const { files } = this.#options
     const { key, rows } = of
     const header = { key, rows, idKind: resident.ids.kind }
-    if (await files.writeSegment(header, contentOnDisk(resident), signal))
-      settleOnDisk(resident, files.openOriginals(key)!)
+    const written = await files.writeSegment(header, contentOnDisk(resident), signal)
+    // Another file may have needed its room already.
+    const file = written ? files.openOriginals(key) : null
+    if (file !== null) settleOnDisk(resident, file)
   }
 
   recallSegment(of: SegmentDescription): Segment {
@@ -312,7 +314,9 @@ export class Parts {
         const resident = openResident(space, idKind as IdKind, null)
         if (file.originals.bytes !== originalsBytes(resident.block))
           throw new GatewayError('LG_CORRUPT', `segment file has ${file.originals.bytes} bytes of vectors`)
-        settleOnDisk(resident, files.openOriginals(segment.key)!)
+        const stored = files.openOriginals(segment.key)
+        if (stored === null) throw new GatewayError('LG_CORRUPT', 'segment file was deleted while it was read')
+        settleOnDisk(resident, stored)
         if (originals === undefined) resident.stored!.hold()
         else {
           await resident.stored!.readRows(0, originals.u8(), this.lifetime)

@@ -118,18 +118,39 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     entries.delete(entry.path)
     entries.set(entry.path, entry)
   }
-  const discard = async (entry: SegmentEntry): Promise<void> => {
-    forget(entry)
-    await fileSystem.rm(entry.path, { force: true })
+  /** The last change of each path that is being changed. */
+  const changes = new Map<string, Promise<unknown>>()
+  /** Puts a file in place, or removes it, after whoever is at it. */
+  const change = async <T>(path: string, run: () => Promise<T>): Promise<T> => {
+    const before = changes.get(path)
+    const changed = before === undefined ? run() : before.then(run, run)
+    changes.set(path, changed)
+    try {
+      return await changed
+    } finally {
+      if (changes.get(path) === changed) changes.delete(path)
+    }
   }
-  /** Deletes what nobody holds; answers whether so many bytes fit then. */
+  /** Deletes the file unless another is in its place by then. */
+  const discard = (entry: SegmentEntry, isWanted = () => false): Promise<void> =>
+    change(entry.path, async () => {
+      if (entries.get(entry.path) !== entry || isWanted()) return
+      forget(entry)
+      await fileSystem.rm(entry.path, { force: true })
+    })
+  const discardUnheld = (entry: SegmentEntry): Promise<void> => discard(entry, () => entry.holders > 0)
+  /** Of files that are being written. */
+  let reserved = 0
+  /** Deletes what nobody holds; answers whether so many bytes fit then, and are reserved until `reserved` is lowered by them. */
   const makeRoom = async (bytes: number): Promise<boolean> => {
     if (bytes > bytesMax) return false
     for (const oldest of [...entries.values()]) {
-      if (total + bytes <= bytesMax) break
-      if (oldest.holders === 0) await discard(oldest)
+      if (total + reserved + bytes <= bytesMax) break
+      await discardUnheld(oldest)
     }
-    return total + bytes <= bytesMax
+    if (total + reserved + bytes > bytesMax) return false
+    reserved += bytes
+    return true
   }
 
   try {
@@ -157,6 +178,12 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       await fileSystem.rm(path, { force: true, recursive: true }).catch(warnKept)
       return null
     }
+    /** Says that a file is in place now. */
+    const enter = (path: string, bytes: number): void => {
+      const before = entries.get(path)
+      if (before !== undefined) forget(before)
+      add({ path, collection: name, bytes, holders: 0 })
+    }
     const graphPath = join(folder, graphName)
     const graph: GraphFile = {
       path: graphPath,
@@ -170,10 +197,14 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
           const bytes = await write(draft)
           if (!(await makeRoom(bytes)))
             throw new GatewayError('LG_OVER_BUDGET', `cache.disk: the graph takes ${bytes} of ${bytesMax} bytes`)
-          await renameDurably(fileSystem, draft, graphPath)
-          const replaced = entries.get(graphPath)
-          if (replaced !== undefined) forget(replaced)
-          add({ path: graphPath, collection: name, bytes, holders: 0 })
+          try {
+            await change(graphPath, async () => {
+              await renameDurably(fileSystem, draft, graphPath)
+              enter(graphPath, bytes)
+            })
+          } finally {
+            reserved -= bytes
+          }
         } catch (error) {
           await fileSystem.rm(draft, { force: true }).catch(warnKept)
           if (signal.aborted) return
@@ -264,11 +295,15 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
             )
             return false
           }
-          await fileSystem.mkdir(folder, { recursive: true })
-          await writeDurably(fileSystem, path, pieces, signal)
-          const before = entries.get(path)
-          if (before !== undefined) forget(before)
-          add({ path, collection: name, bytes, holders: 0 })
+          try {
+            await fileSystem.mkdir(folder, { recursive: true })
+            await change(path, async () => {
+              await writeDurably(fileSystem, path, pieces, signal)
+              enter(path, bytes)
+            })
+          } finally {
+            reserved -= bytes
+          }
           return true
         } catch (error) {
           if (signal.aborted) return false
@@ -292,13 +327,8 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       },
       async retain(keep) {
         for (const entry of [...entries.values()])
-          if (
-            entry.collection === name &&
-            entry.path !== graphPath &&
-            entry.holders === 0 &&
-            !keep.segments.has(keyOf(entry.path))
-          )
-            await discard(entry)
+          if (entry.collection === name && entry.path !== graphPath && !keep.segments.has(keyOf(entry.path)))
+            await discardUnheld(entry)
         for (const file of await listIfPresent(fileSystem, folder))
           if (file.endsWith('.codebook') && !keep.codebooks.has(file.slice(0, -'.codebook'.length)))
             await fileSystem.rm(join(folder, file), { force: true })
