@@ -1,8 +1,6 @@
 /** Reports as text for people. */
-import { readFileSync } from 'node:fs'
 import { renderTable } from '#lakegate/cli/table.js'
 import type { Judged } from './bars.js'
-import { refusal } from './refusal.js'
 import type { Report } from './report.js'
 
 const right = { align: 'right' } as const
@@ -64,11 +62,3 @@ export const renderJudged = (judged: readonly Judged[]): string =>
     ]),
     Number.POSITIVE_INFINITY,
   )
-
-/** Refuses a file that is no report of this suite. */
-export function readReport(path: string, suite: string): Report {
-  const found = JSON.parse(readFileSync(path, 'utf8')) as Partial<Report>
-  if (found.suite !== suite || found.rows === undefined)
-    throw refusal(`${path}: expected a report of bench ${suite}, found suite ${JSON.stringify(found.suite)}`)
-  return found as Report
-}

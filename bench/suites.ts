@@ -12,7 +12,8 @@ import { microSuite } from './micro.js'
 import { refusal } from './refusal.js'
 import { regressions } from './regression.js'
 import { currentCommit, describeMachine, type Report } from './report.js'
-import { readReport, renderJudged, renderReport } from './report-text.js'
+import { checkWritable, readReportFile } from './report-file.js'
+import { renderJudged, renderReport } from './report-text.js'
 import { restartSuite } from './restart.js'
 import { scaleSuite } from './scale.js'
 import { searchSuite } from './search.js'
@@ -45,6 +46,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
   const say = (line: string): void => {
     process.stderr.write(`${line}\n`)
   }
+  if (options.json !== null) checkWritable(options.json)
   if (options.suite === tableSuite) {
     const earlier = options.against === null ? emptyTable : readTable(options.against)
     const report = await runTable(options, say)
@@ -53,7 +55,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
     const behind = Object.entries(report.runs).flatMap(([name, run]) => behindEarlier(earlier.runs[name], run, name))
     return sayBehind(behind) && judged.every(({ passed }) => passed)
   }
-  const earlier = options.against === null ? undefined : readReport(options.against, options.suite)
+  const earlier = options.against === null ? undefined : readReportFile<Report>(options.against, options.suite, 'rows')
   const report = await runSuite(options, say)
   process.stdout.write(`${renderReport(report)}\n`)
   if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`)

@@ -12,6 +12,7 @@ import type { BenchOptions } from '#lakegate/cli/bench-options.js'
 import { type Judged, judge } from './bars.js'
 import { refusal } from './refusal.js'
 import type { Report } from './report.js'
+import { readReportFile } from './report-file.js'
 import { type TableRow, tableRows } from './table-rows.js'
 
 const main = fileURLToPath(new URL('../cli/main.js', import.meta.url))
@@ -61,12 +62,7 @@ function chosenRows(named: readonly string[], report: TableReport): readonly Tab
   })
 }
 
-export function readTable(path: string): TableReport {
-  const found = JSON.parse(readFileSync(path, 'utf8')) as Partial<TableReport>
-  if (found.suite !== 'table' || found.runs === undefined)
-    throw refusal(`${path}: expected a report of bench table, found suite ${JSON.stringify(found.suite)}`)
-  return found as TableReport
-}
+export const readTable = (path: string): TableReport => readReportFile(path, 'table', 'runs')
 
 async function runRow(row: TableRow, { seed, shared }: BenchOptions): Promise<TableRun> {
   const directory = mkdtempSync(join(tmpdir(), 'lakegate-bench-'))
