@@ -6,6 +6,7 @@ import type { KernelExecutor } from './executor.js'
 import type { GraphKeeper } from './hnsw/graph-keeper.js'
 import { isDeleted, searchAtOnce, searchSegments } from './search.js'
 import { Pins, type ResidentSegment } from './segment.js'
+import { pinCodebooks } from './shelf.js'
 import type { CachedCollection, PinnedVersion, RowLocation } from './vector-cache.js'
 import type { Version } from './versions.js'
 
@@ -31,8 +32,7 @@ export function pinVersion(
   }
   const { segments, columns } = version
   const target = { segments, columns, executor, budget, choice: null }
-  const codebooks = new Set(segments.map(({ codebook }) => codebook))
-  for (const codebook of codebooks) codebook.pins++
+  const unpinCodebooks = pinCodebooks(segments)
   const residentAt = (location: RowLocation): ResidentSegment => segments[location.segment]!.segment.resident!
   const partAt = ({ segment, position }: RowLocation): string => {
     const of = segments[segment]!.segment
@@ -84,7 +84,7 @@ export function pinVersion(
     },
     release() {
       pins.release()
-      for (const codebook of codebooks) codebook.pins--
+      unpinCodebooks()
     },
   }
 }

@@ -20,6 +20,15 @@ export interface MaskedSegment {
   readonly codebook: PlacedCodebook
 }
 
+/** Keeps the codebooks of a version's segments in place until the answer is called, once. */
+export function pinCodebooks(segments: readonly MaskedSegment[]): () => void {
+  const codebooks = new Set(segments.map(({ codebook }) => codebook))
+  for (const codebook of codebooks) codebook.pins++
+  return () => {
+    for (const codebook of codebooks) codebook.pins--
+  }
+}
+
 /** A segment that can contribute rows, with the place of its bitmap. */
 export interface Shelf {
   /** Of the segment in its version. */

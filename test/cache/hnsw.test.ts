@@ -1,9 +1,12 @@
 /** index = "hnsw": what the graph answers, and what it never does. */
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { CodebookShelf, type PlacedCodebook } from '../../src/cache/codebook-shelf.js'
+import type { KernelExecutor } from '../../src/cache/executor.js'
 import { chooseSearch } from '../../src/cache/hnsw/calibration.js'
 import type { CacheEvent } from '../../src/cache/vector-cache.js'
 import { distance } from '../../src/core/metric.js'
 import { type Predicate, parsePredicate } from '../../src/core/predicate.js'
+import { openPool } from '../../src/federation/pool.js'
 import {
   addFile,
   askTarget,
@@ -43,6 +46,37 @@ test('a graph answers targets with our distances in our order; its recall is mea
   expect(graphOf(cache, collection)).toMatchObject({ answered: queries.length, left: 1 })
   expect(await recallOf(cache, source, collection, { recall: 0.9, k: 10 })).toBeGreaterThanOrEqual(0.9)
   expect(await recallOf(cache, source, collection, { recall: 0.99, k: 50 })).toBeGreaterThanOrEqual(0.99)
+})
+
+test('the codebook stays in place while recall is measured, whatever is trained meanwhile', async () => {
+  const added = vi.spyOn(CodebookShelf.prototype, 'add')
+  const pool = openPool({ workers: 0 })
+  onTestFinished(async () => {
+    added.mockRestore()
+    await pool.close()
+  })
+  const pins: number[] = []
+  const executor: KernelExecutor = {
+    workers: 0,
+    encode: (job, options) => pool.encode(job, options),
+    scanAtOnce: () => null,
+    scan(job, options) {
+      const placed = added.mock.results.map(({ value }) => value as PlacedCodebook)
+      pins.push(placed.reduce((sum, codebook) => sum + codebook.pins, 0))
+      return pool.scan(job, options)
+    },
+    train: (job, options) => pool.train(job, options),
+    compare: (work, options) => pool.compare(work, options),
+    close: () => pool.close(),
+  }
+  const { cache } = await openCache({ clusteredRowsMin, executor })
+  const collection = collectionOf(sourceOf([2000]), 'flat')
+  await askTarget(cache, collection, queries[0]!)
+  await cache.settled()
+  pins.length = 0
+  const { calibration } = await buildGraph(cache, { ...collection, index: 'hnsw' })
+  expect(pins.length).toBeGreaterThan(calibration!.queries)
+  expect(pins.slice(-calibration!.queries)).not.toContain(0)
 })
 
 test('law 6: an exact or certified contract is never answered by the graph', async () => {
