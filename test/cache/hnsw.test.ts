@@ -79,6 +79,17 @@ test('the codebook stays in place while recall is measured, whatever is trained 
   expect(pins.slice(-calibration!.queries)).not.toContain(0)
 })
 
+test('recall is measured on rows that are left when every other one is deleted', async () => {
+  const source = sourceOf([4000])
+  const ordinals = Uint32Array.from({ length: 2000 }, (_, i) => 2 * i)
+  source.files.set('file 0', { ...source.files.get('file 0')!, deleted: { identity: 'm', ordinals } })
+  const { cache } = await openCache({ clusteredRowsMin })
+  const collection = collectionOf(source)
+  expect((await buildGraph(cache, collection)).calibration).toMatchObject({ queries: 200 })
+  for (const vector of queries) await askTarget(cache, collection, vector)
+  expect(graphOf(cache, collection).answered).toBeGreaterThan(queries.length / 2)
+})
+
 test('law 6: an exact or certified contract is never answered by the graph', async () => {
   const { cache } = await openCache({ clusteredRowsMin })
   const source = sourceOf([2500])

@@ -63,8 +63,8 @@ export async function extendGraph(
     return { run, first }
   })
   const added = end - rows.rows
-  const heldOut =
-    calibration === null || end >= remeasureFactor * calibration.rows ? spread(rows.rows, added) : new Set<number>()
+  const isMeasured = calibration === null || end >= remeasureFactor * calibration.rows
+  const heldOut = isMeasured ? spread(rows.rows, added, liveOf(build, runs)) : new Set<number>()
   const adding = new Adding(build, signal)
   try {
     const gone = new Set<Piece>()
@@ -87,10 +87,23 @@ export async function extendGraph(
   }
 }
 
-/** Evenly spread numbers from `first` on. */
-function spread(first: number, count: number): ReadonlySet<number> {
+/** Of rows to be added, by number: whether the version has them, not deleted. */
+function liveOf(build: GraphBuild, runs: readonly GraphRun[]): (row: number) => boolean {
+  const coverage = new GraphRows([...build.rows.runs, ...runs]).coverage(residentVersion(build))
+  return (row) => coverage.place(row) !== null
+}
+
+/** Evenly spread numbers of live rows from `first` on: each the next one that is live, because deletes may have a rhythm of their own. */
+function spread(first: number, count: number, isLive: (row: number) => boolean): ReadonlySet<number> {
   const wanted = Math.min(heldOutMax, Math.floor(count * heldOutShare))
-  return new Set(Array.from({ length: wanted }, (_, i) => first + Math.floor(((i + 0.5) * count) / wanted)))
+  const chosen = new Set<number>()
+  for (let i = 0; i < wanted; i++) {
+    const end = first + Math.floor(((i + 1) * count) / wanted)
+    let row = first + Math.floor(((i + 0.5) * count) / wanted)
+    while (row < end && !isLive(row)) row++
+    if (row < end) chosen.add(row)
+  }
+  return chosen
 }
 
 async function measure(
