@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
 import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
 import type { Clock, Timer } from '../core/clock.js'
 import type { Consistency } from '../core/contract.js'
@@ -60,6 +61,8 @@ function bundleDirectory(
 
 /** Queries of a batch that run side by side. */
 const batchConcurrentMax = 16
+/** After this long others, cancellations and deadlines get their turn: answers given at once leave them none. */
+const batchTurnMs = 5
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { cache, clock, log } = options
@@ -182,8 +185,13 @@ export function createGateway(options: GatewayOptions): Gateway {
         setMaxListeners(0, whole.signal)
         const answers = new Array<Answer | GatewayError>(queries.length)
         const waiting = queries.keys()
+        let turnSinceMs = startMs
         const lane = async (): Promise<void> => {
           for (const i of waiting) {
+            if (clock.monotonicMs() - turnSinceMs > batchTurnMs) {
+              await setImmediate()
+              turnSinceMs = clock.monotonicMs()
+            }
             const query = queries[i]!
             // Each query's time runs from the start of the batch, also while it waits for its turn.
             const leftMs = query.deadlineMs - (clock.monotonicMs() - startMs)

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { GatewayError } from '../../src/core/errors.js'
 import type { Answer } from '../../src/federation/answer.js'
 import {
+  clock,
   idle,
   parseName,
   query,
@@ -101,4 +102,21 @@ test('law 4: the caller going away cancels the whole batch and leaves no pin', a
   await settled()
   expect(cache.pins).toBe(1)
   expect(cache.releases).toBe(1)
+})
+
+test('law 4: a batch whose queries never wait lets others have their turn, so that it can be cancelled', async () => {
+  const caller = new AbortController()
+  let searched = 0
+  const busy = collection({
+    searching: () => {
+      searched++
+      if (searched === 1) setImmediate(() => caller.abort())
+      clock.nowMs += 2
+      return Promise.resolve()
+    },
+  })
+  const { gateway } = await scriptedGateway([busy])
+  const queries = Array.from({ length: 500 }, () => query())
+  await expect(gateway.searchBatch(queries, { signal: caller.signal })).rejects.toMatchObject({ code: 'LG_CANCELLED' })
+  expect(searched).toBeLessThan(queries.length)
 })
