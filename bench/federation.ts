@@ -3,8 +3,7 @@
  * queries that are CPU-bound.
  */
 import { request } from 'undici'
-import { systemClock } from '#lakegate/core/clock.js'
-import { createServer } from '#lakegate/server/app.js'
+import { createGatewayServer } from './gateway-server.js'
 import { type OpenGateway, openGateway, searchFor } from './lakegate.js'
 import { type ReportRow, round } from './report.js'
 import type { DatasetSuite } from './suite.js'
@@ -52,20 +51,7 @@ interface Served {
 }
 
 async function serve(opened: OpenGateway): Promise<Served> {
-  const { pino } = await import('pino')
-  const server = createServer({
-    gateway: opened.gateway,
-    clock: systemClock,
-    log: pino({ level: 'silent' }),
-    config: {
-      bodyBytesMax: 2 ** 24,
-      connectionsMax: 1024,
-      kMax: 10_000,
-      deadlineMs: 60_000,
-      graceMs: 1000,
-      version: 'bench',
-    },
-  })
+  const server = createGatewayServer(opened)
   return { url: await server.listen({ host: '127.0.0.1', port: 0 }), close: () => server.close() }
 }
 

@@ -3,10 +3,8 @@
  * which reads the body of a query and answers bytes that are always the same. Takes the dataset's request and the size of
  * the constant as JSON; prints its URL.
  */
-import { pino } from 'pino'
-import { systemClock } from '#lakegate/core/clock.js'
-import { createServer } from '#lakegate/server/app.js'
 import { type DatasetRequest, loadDataset } from './dataset.js'
+import { createGatewayServer } from './gateway-server.js'
 import { openGateway } from './lakegate.js'
 
 export interface HttpServerRequest {
@@ -17,19 +15,7 @@ export interface HttpServerRequest {
 
 const { dataset, seed, workers } = JSON.parse(process.argv[2]!) as HttpServerRequest
 const opened = await openGateway(await loadDataset(dataset), { workers, seed })
-const server = createServer({
-  gateway: opened.gateway,
-  clock: systemClock,
-  log: pino({ level: 'silent' }),
-  config: {
-    bodyBytesMax: 2 ** 24,
-    connectionsMax: 1024,
-    kMax: 10_000,
-    deadlineMs: 60_000,
-    graceMs: 1000,
-    version: 'bench',
-  },
-})
+const server = createGatewayServer(opened)
 server.register(async (scope) => {
   scope.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
