@@ -50,7 +50,7 @@ export async function openGateway(
   const { dimension, count, metric } = dataset
   const collectionCount = options.collectionCount ?? 1
   const executor = openPool({ workers: options.workers })
-  const pool = new ArenaPool({ bytesMax: 5 * dataset.base.byteLength + 2 ** 28, scratchSlots: options.workers + 1 })
+  const pool = new ArenaPool({ bytesMax: 5 * dataset.base.byteLength + 2 ** 28, scratchSlots: executor.scratchSlots })
   const cache = await createVectorCache({
     directory: null,
     pool,

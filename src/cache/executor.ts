@@ -99,6 +99,8 @@ export interface TrainJob {
 export interface KernelExecutor {
   /** Worker threads besides the calling one. */
   readonly workers: number
+  /** Scratch areas that its tasks need in every arena. */
+  readonly scratchSlots: number
   encode(job: EncodeJob, options: { readonly signal: AbortSignal }): Promise<void>
   /** Runs inline when that is cheaper than handing over; null, and nothing is done, when it is not. */
   scanAtOnce(job: ScanJob): ScanReply | null

@@ -79,7 +79,7 @@ export async function compose(
     opened.push(() => executor.close())
     const cache = await createVectorCache({
       directory: options.cache === 'directory' ? config.cache.dir : null,
-      pool: new ArenaPool({ bytesMax: config.cache.memoryBytesMax, scratchSlots: workers + 1 }),
+      pool: new ArenaPool({ bytesMax: config.cache.memoryBytesMax, scratchSlots: executor.scratchSlots }),
       diskBytesMax: config.cache.diskBytesMax,
       executor,
       clock: systemClock,

@@ -20,8 +20,13 @@ import { cutRanges, planScan, type ScanPlan } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
 
-/** A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer. */
-const unitMs = 2
+/**
+ * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer; a thread that
+ * answers a query alone may take longer, for every hand-over costs again.
+ */
+const unitMs = { shared: 2, alone: 5 }
+/** Tasks a thread has been given: the one it runs and one that it finds when it is done, whatever the main thread is doing. */
+const tasksPerThread = 2
 /** A query is not split into shares smaller than this. */
 const shareMs = 1
 /** First guesses of what a scan gets through, bytes of its blocks a millisecond, corrected by every scan. */
@@ -45,12 +50,13 @@ export function openPool(options: { readonly workers: number }): KernelExecutor 
 
 class WorkerPool implements KernelExecutor {
   readonly workers: number
+  readonly scratchSlots: number
   readonly #threads: Piscina<WorkerTask> | null
   readonly #slots: Slots
   /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
   readonly #roundTrip: Promise<number>
   /** Cheaper scans than this run inline at once; with threads and until measured, those cheaper than any round trip. */
-  #inlineMsMax = unitMs
+  #inlineMsMax = unitMs.shared
   /**
    * Bytes of blocks that a scan gets through in a millisecond, by codebook and stage: how much of them it skips depends on
    * the collection.
@@ -59,6 +65,7 @@ class WorkerPool implements KernelExecutor {
 
   constructor(workers: number) {
     this.workers = workers
+    this.scratchSlots = tasksPerThread * workers + 1
     this.#slots = new Slots(workers)
     this.#threads =
       workers === 0
@@ -67,8 +74,9 @@ class WorkerPool implements KernelExecutor {
             filename: new URL('./worker.js', import.meta.url).href,
             minThreads: workers,
             maxThreads: workers,
+            concurrentTasksPerWorker: tasksPerThread,
           })
-    this.#roundTrip = this.#threads === null ? Promise.resolve(unitMs) : measureRoundTrip(this.#threads, workers)
+    this.#roundTrip = this.#threads === null ? Promise.resolve(unitMs.shared) : measureRoundTrip(this.#threads, workers)
     if (this.#threads !== null) this.#inlineMsMax = roundTripMsGuess
     this.#roundTrip.then(
       (ms) => {
@@ -99,7 +107,7 @@ class WorkerPool implements KernelExecutor {
       })
       return maxima
     }
-    const rowsEach = Math.max(1, Math.round((unitMs * rowsPerMs) / groupRows)) * groupRows
+    const rowsEach = Math.max(1, Math.round((unitMs.shared * rowsPerMs) / groupRows)) * groupRows
     if (clusters > 0) {
       await run('place', rowsEach)
       await run('arrange', rows)
@@ -124,9 +132,11 @@ class WorkerPool implements KernelExecutor {
     let hits = noHits
     let scanMs = 0
     let waitMs = 0
-    const shares = Math.min(this.workers, Math.max(1, Math.floor(estimatedMs / shareMs)))
+    // Whole queries keep busy threads busy; a query is split only for threads that have nothing else to do.
+    const shares = Math.max(1, Math.min(this.#slots.idleThreads, Math.floor(estimatedMs / shareMs)))
+    const unitBytes = rate * (shares === 1 && this.workers > 0 ? unitMs.alone : unitMs.shared)
     await this.#runUnits(
-      group(cutRanges(plan.ranges, unitMs * rate), unitMs * rate),
+      group(cutRanges(plan.ranges, unitBytes), unitBytes),
       shares,
       options,
       async (ranges, slot, waitedMs) => {
@@ -286,25 +296,31 @@ interface Waiter {
 }
 
 /**
- * Scratch areas, given to jobs and not to threads: a slot outlives the thread that used it. Slots 1 to `workers` are for
- * tasks on threads, first come first served, training last; with no workers, slot 0 is always free for one synchronous turn.
+ * Scratch areas, given to jobs and not to threads: a slot outlives the thread that used it. Slots from 1 are for tasks
+ * on threads, `tasksPerThread` each, first come first served, training last; with no workers, slot 0 is always free for one synchronous turn.
  */
 class Slots {
   readonly #free: number[]
   readonly #waiting: Waiter[] = []
   /** Served when nobody else waits. */
   readonly #waitingInBackground: Waiter[] = []
-  readonly #inline: boolean
+  readonly #workers: number
   #closed = false
 
   constructor(workers: number) {
-    this.#inline = workers === 0
-    this.#free = Array.from({ length: workers }, (_, index) => workers - index)
+    this.#workers = workers
+    const count = tasksPerThread * workers
+    this.#free = Array.from({ length: count }, (_, index) => count - index)
+  }
+
+  /** Threads without a task, at least: tasks go to the thread that has fewest. */
+  get idleThreads(): number {
+    return Math.max(0, this.#free.length - (tasksPerThread - 1) * this.#workers)
   }
 
   take(signal: AbortSignal, background: boolean): Promise<number> {
     if (this.#closed) return Promise.reject(closedError())
-    if (this.#inline) return Promise.resolve(0)
+    if (this.#workers === 0) return Promise.resolve(0)
     const slot = this.#free.pop()
     if (slot !== undefined) return Promise.resolve(slot)
     const waiting = background ? this.#waitingInBackground : this.#waiting
@@ -331,7 +347,7 @@ class Slots {
   }
 
   give(slot: number): void {
-    if (this.#inline) return
+    if (this.#workers === 0) return
     const waiter = this.#waiting.shift() ?? this.#waitingInBackground.shift()
     if (waiter === undefined) this.#free.push(slot)
     else waiter.give(slot)

@@ -45,6 +45,7 @@ function scriptedExecutor() {
   const state = { trainings: 0, failure: null as GatewayError | null, encodes: 0, onEncode: async () => {} }
   const executor: KernelExecutor = {
     workers: 0,
+    scratchSlots: pool.scratchSlots,
     scanAtOnce: (job) => pool.scanAtOnce(job),
     scan: (job, options) => pool.scan(job, options),
     async encode(job, options) {

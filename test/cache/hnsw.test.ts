@@ -58,6 +58,7 @@ test('the codebook stays in place while recall is measured, whatever is trained 
   const pins: number[] = []
   const executor: KernelExecutor = {
     workers: 0,
+    scratchSlots: pool.scratchSlots,
     encode: (job, options) => pool.encode(job, options),
     scanAtOnce: () => null,
     scan(job, options) {

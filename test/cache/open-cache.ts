@@ -51,7 +51,7 @@ export async function openCache(
   const executor = options.executor ?? openPool({ workers: 0 })
   const pool = new ArenaPool({
     bytesMax: options.memoryBytesMax ?? 512 * 1024 * 1024,
-    scratchSlots: executor.workers + 1,
+    scratchSlots: executor.scratchSlots,
   })
   const clock = options.clock ?? new ManualClock()
   const warnings: string[] = []

@@ -37,7 +37,7 @@ export async function prepareSample(
     room.centroids === undefined ? 0 : centroidRoomBytes(shape.rows, dimension, room.centroids),
     room.directions === undefined ? 0 : basisRoomBytes(shape.rows, dimension, room.directions),
   )
-  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.workers + 1 })
+  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.scratchSlots })
   const sample = new TrainingSample(pool.allocate(sampleBytes(shape) + roomBytes)!, shape)
   sample.writeRows(0, vectors)
   const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric, seed: 5n, sample: vectors }))

@@ -284,6 +284,7 @@ async function openBroken() {
   })
   const executor: KernelExecutor = {
     workers: 0,
+    scratchSlots: inner.scratchSlots,
     encode: (job, options) => inner.encode(job, options),
     train: (job, options) => inner.train(job, options),
     compare: (work, options) => inner.compare(work, options),

@@ -31,7 +31,7 @@ afterEach(async () => {
 async function open(workers: number): Promise<{ executor: KernelExecutor; stored: StoredCollection }> {
   const executor = openPool({ workers })
   opened.push(executor)
-  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: workers + 1 })
+  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.scratchSlots })
   const options = { vectors, dimension, metric: 'l2', quantized: false, blockRows: 20_000 } as const
   return { executor, stored: await storeCollection(executor, pool, options) }
 }
@@ -61,7 +61,7 @@ test('encoding in parts on workers gives the same bytes as inline', async () => 
   for (const workers of [0, 2]) {
     const executor = openPool({ workers })
     opened.push(executor)
-    const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: workers + 1 })
+    const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.scratchSlots })
     const options = { vectors, dimension, metric: 'cosine', quantized: true, blockRows: rows } as const
     const stored = await storeCollection(executor, pool, options)
     bytes.push(stored.blocks[0]!.block.allocation.u8().slice())

@@ -113,7 +113,7 @@ beforeAll(async () => {
   executor = openPool({ workers: 1 })
   cache = await createVectorCache({
     directory: null,
-    pool: new ArenaPool({ bytesMax: 1 << 30, scratchSlots: executor.workers + 1 }),
+    pool: new ArenaPool({ bytesMax: 1 << 30, scratchSlots: executor.scratchSlots }),
     diskBytesMax: 0,
     executor,
     clock: systemClock,
