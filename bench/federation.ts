@@ -30,12 +30,12 @@ export const federationSuite: DatasetSuite = async (dataset, options, say) => {
   for (const one of served) await one.close()
   for (const one of split) await one.close()
 
-  say(`threads: 1 and ${options.threads} workers`)
+  // Flat, so that a query is long enough to be handed over, whatever the data.
+  say(`threads: 1 and ${options.threads} workers, flat`)
   const counts = [1, options.threads]
-  // One after the other: what training finds cheapest is measured, and may be another stage when two train at once.
   const threaded: OpenGateway[] = []
-  for (const workers of counts) threaded.push(await openGateway(dataset, { workers, seed }))
-  const variants = counts.map((workers, i) => gatewayVariant(`workers=${workers}`, threaded[i]!, k))
+  for (const workers of counts) threaded.push(await openGateway(dataset, { workers, seed, index: 'flat' }))
+  const variants = counts.map((workers, i) => gatewayVariant(`flat workers=${workers}`, threaded[i]!, k))
   const together = await measureThroughput(dataset, variants, { inFlight: 4 * options.threads, seconds })
   for (const [i, result] of together.entries()) rows.push(throughputRow(result, counts[i]!, threaded[i]!))
   for (const one of threaded) await one.close()
