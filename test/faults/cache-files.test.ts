@@ -252,7 +252,7 @@ test('kill -9 during a segment write: the next start takes the lock over and ans
   })
   const [, signal] = await once(child, 'exit')
   expect(signal).toBe('SIGKILL')
-  expect((await readdir(directory)).includes('lock'), 'the dead process left its lock').toBe(true)
+  expect((await readdir(directory)).includes('lock.1'), 'the dead process left its lock').toBe(true)
 
   const adapter = openParquet({ name: 's', uri: parquet, options: {} })
   const [info] = await adapter.listCollections({ signal: never })
