@@ -17,8 +17,9 @@ import type { Gateway, SourceConfig } from '../federation/gateway.js'
 import { openPool } from '../federation/pool.js'
 import { reproducersIn } from '../federation/reproducer.js'
 import { createServer } from '../server/app.js'
-import { startRvfTcp } from '../server/rvf-tcp.js'
+import { type RvfTcpServer, startRvfTcp } from '../server/rvf-tcp.js'
 import type { Config } from './config.js'
+import { type ClosingStep, closeInOrder } from './shutdown.js'
 
 export interface Composed {
   readonly gateway: Gateway
@@ -26,7 +27,7 @@ export interface Composed {
   readonly server: ReturnType<typeof createServer>
   /** Resolves with the URL once connections are accepted. */
   listen(): Promise<string>
-  /** Stops accepting, finishes what is under way within the grace period, frees everything. */
+  /** Stops accepting, finishes requests and then writes to disk that are under way, within one grace period; frees everything. */
   close(): Promise<void>
 }
 
@@ -54,13 +55,6 @@ function packageVersion(): string {
   return String((manifest as { version: string }).version)
 }
 
-/** Runs every step even when one fails, then throws the first failure. */
-async function inOrder(steps: readonly (() => Promise<void>)[]): Promise<void> {
-  const failures: unknown[] = []
-  for (const step of steps) await step().catch((error: unknown) => failures.push(error))
-  if (failures.length > 0) throw failures[0]
-}
-
 /**
  * Opens cache, sources and server. `graceMs`: how long requests under way may go on after `close`. `cache`: "memory" leaves
  * the cache directory alone.
@@ -72,8 +66,8 @@ export async function compose(
 ): Promise<Composed> {
   const log = pino({ level: options.logLevel, base: null }, pino.destination({ fd: 2, sync: true }))
   const workers = config.cache.workers === 0 ? Math.max(1, availableParallelism() - 1) : config.cache.workers
-  const opened: (() => Promise<void>)[] = []
-  const close = (): Promise<void> => inOrder(opened.splice(0).reverse())
+  const opened: ClosingStep[] = []
+  const close = (): Promise<void> => closeInOrder(opened.splice(0).reverse(), options.graceMs, systemClock)
   try {
     const executor = openPool({ workers })
     opened.push(() => executor.close())
@@ -86,9 +80,9 @@ export async function compose(
       random: secretRandom,
       log,
     })
-    opened.push(async () => {
+    opened.push(async (graceMs) => {
       // Segments that reach the disk now need not be pulled after a restart.
-      await Promise.race([cache.stored(), setTimeout(options.graceMs, undefined, { ref: false })])
+      await Promise.race([cache.stored(), setTimeout(graceMs, undefined, { ref: false })])
       await cache.close()
     })
     const gateway = createGateway({
@@ -127,7 +121,11 @@ export async function compose(
       clock: systemClock,
       log,
     })
-    opened.push(() => server.close())
+    let rvf: RvfTcpServer | null = null
+    // Together: both stop accepting now, and the same grace period is for the requests of both.
+    opened.push(async (graceMs) => {
+      await Promise.all([server.close(), rvf?.close(graceMs)])
+    })
     const listen = async (): Promise<string> => {
       const { port, rvfPort, connectionsMax } = config.server
       // One address: the framework would open a second server for the other, with a limit on connections of its own.
@@ -135,10 +133,9 @@ export async function compose(
       const url = await attemptListen(host, port, () => server.listen({ host, port }))
       if (rvfPort === null) return url
       const rules = { kMax: config.query.kMax, deadlineMs: config.query.deadlineMs }
-      const rvf = await attemptListen(host, rvfPort, () =>
+      rvf = await attemptListen(host, rvfPort, () =>
         startRvfTcp({ gateway, host, port: rvfPort, rules, connectionsMax, log }),
       )
-      opened.push(() => rvf.close(options.graceMs))
       log.info(`RVF over TCP on ${host}:${rvf.port}`)
       return url
     }

@@ -3,7 +3,7 @@ import { defineCommand } from './command.js'
 import { compose } from './compose.js'
 import { assertMayListen, loadConfig, serverFlags, sourceFlags } from './load-config.js'
 
-/** How long requests that were under way may still take after SIGTERM. */
+/** How long what was under way may still take after SIGTERM: requests, then segments on their way to disk. */
 const graceMs = 10_000
 
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
