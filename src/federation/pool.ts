@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate as onNextTurn } from 'node:timers'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
 import { type Compared, type CompareWork, compareRows } from '../cache/compare-rows.js'
@@ -27,7 +28,7 @@ import type { WorkerReplies, WorkerTask } from './messages.js'
 const unitMs = { shared: 2, alone: 5 }
 /** Tasks a thread has been given: the one it runs and one that it finds when it is done, whatever the main thread is doing. */
 const tasksPerThread = 2
-/** A query is not split into shares smaller than this. */
+/** A query is not split into shares smaller than this, and one that is shorter may be answered inline by a thread with time. */
 const shareMs = 1
 /** First guesses of what a scan gets through, bytes of its blocks a millisecond, corrected by every scan. */
 const bytesPerMsGuess = { flat: 4_000_000, clustered: 40_000_000 }
@@ -36,8 +37,12 @@ const ratesMax = 1000
 /** Coordinates that are encoded in a millisecond, about: it only sizes units of work. */
 const coordinatesPerMs = { codes: 100_000, norms: 2_000_000 }
 const pingCount = 15
-/** Stands for the round trip until it is measured: while threads start, it is longer. */
-const roundTripMsGuess = 0.05
+/** Between pings, so that the thread has fallen asleep as it has between two queries: waking it is most of the price. */
+const pingPauseMs = 2
+/** A round trip that was measured longer was measured on a machine that was busy with something else. */
+const roundTripMsMax = 0.5
+/** Stands for the round trip until it is measured. */
+const roundTripMsGuess = 0.1
 
 interface CallOptions {
   readonly signal: AbortSignal
@@ -55,8 +60,10 @@ class WorkerPool implements KernelExecutor {
   readonly #slots: Slots
   /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
   readonly #roundTrip: Promise<number>
-  /** Cheaper scans than this run inline at once; with threads and until measured, those cheaper than any round trip. */
+  /** Cheaper scans than this run inline at once: without threads those of one turn, else those cheaper than a round trip. */
   #inlineMsMax = unitMs.shared
+  /** Whether a scan dearer than a round trip has run inline since the event loop's last turn. */
+  #hasTakenTurn = false
   /**
    * Bytes of blocks that a scan gets through in a millisecond, by codebook and stage: how much of them it skips depends on
    * the collection.
@@ -117,7 +124,18 @@ class WorkerPool implements KernelExecutor {
 
   scanAtOnce(job: ScanJob): ScanReply | null {
     const plan = planScan(job)
-    return plan.bytes / this.#rate(job, plan) <= this.#inlineMsMax ? this.#scanInline(job, plan) : null
+    const estimatedMs = plan.bytes / this.#rate(job, plan)
+    return estimatedMs <= this.#inlineMsMax || this.#takesTurn(estimatedMs) ? this.#scanInline(job, plan) : null
+  }
+
+  /** A lone query is answered soonest inline. Of several that arrive together, all but the first go to threads. */
+  #takesTurn(estimatedMs: number): boolean {
+    if (estimatedMs > shareMs || this.#hasTakenTurn) return false
+    this.#hasTakenTurn = true
+    onNextTurn(() => {
+      this.#hasTakenTurn = false
+    })
+    return true
   }
 
   async scan(job: ScanJob, options: CallOptions): Promise<ScanReply> {
@@ -286,8 +304,9 @@ async function measureRoundTrip(threads: Piscina<WorkerTask>, workers: number): 
     const started = performance.now()
     await threads.run({ kind: 'ping' })
     times.push(performance.now() - started)
+    await setTimeout(pingPauseMs)
   }
-  return times.sort((a, b) => a - b)[pingCount >> 1]!
+  return Math.min(roundTripMsMax, times.sort((a, b) => a - b)[pingCount >> 1]!)
 }
 
 interface Waiter {
