@@ -28,7 +28,10 @@ afterEach(async () => {
 })
 
 /** A collection whose plain scan of all rows takes several units of work. */
-async function open(workers: number, rowsStored = rows): Promise<{ executor: KernelExecutor; stored: StoredCollection }> {
+async function open(
+  workers: number,
+  rowsStored = rows,
+): Promise<{ executor: KernelExecutor; stored: StoredCollection }> {
   const executor = openPool({ workers })
   opened.push(executor)
   const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.scratchSlots })
