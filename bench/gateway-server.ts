@@ -2,11 +2,13 @@
 import { pino } from 'pino'
 import { systemClock } from '#lakegate/core/clock.js'
 import { createServer } from '#lakegate/server/app.js'
+import { createBodyBudget } from '#lakegate/server/body-budget.js'
 import type { OpenGateway } from './lakegate.js'
 
 export const createGatewayServer = ({ gateway }: OpenGateway): ReturnType<typeof createServer> =>
   createServer({
     gateway,
+    bodies: createBodyBudget(2 ** 28),
     clock: systemClock,
     log: pino({ level: 'silent' }),
     config: {

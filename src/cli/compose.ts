@@ -11,12 +11,14 @@ import { ArenaPool } from '../cache/arena.js'
 import { createVectorCache } from '../cache/create-vector-cache.js'
 import { type Random, systemClock, systemTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
+import { limits } from '../core/limits.js'
 import { suggestion } from '../core/suggestion.js'
 import { createGateway, localDefault, localSource } from '../federation/create-gateway.js'
 import type { Gateway, SourceConfig } from '../federation/gateway.js'
 import { openPool } from '../federation/pool.js'
 import { reproducersIn } from '../federation/reproducer.js'
 import { createServer } from '../server/app.js'
+import { createBodyBudget } from '../server/body-budget.js'
 import { type RvfTcpServer, startRvfTcp } from '../server/rvf-tcp.js'
 import type { Config } from './config.js'
 import { type ClosingStep, closeInOrder } from './shutdown.js'
@@ -107,8 +109,10 @@ export async function compose(
     opened.push(() => gateway.close())
     const { signal } = new AbortController()
     for (const source of config.sources) if (source.kind !== 'local') await gateway.addSource(source, { signal })
+    const bodies = createBodyBudget(Math.max(limits.bodiesBytesMax, config.server.bodyBytesMax))
     const server = createServer({
       gateway,
+      bodies,
       config: {
         bodyBytesMax: config.server.bodyBytesMax,
         connectionsMax: config.server.connectionsMax,
@@ -134,7 +138,7 @@ export async function compose(
       if (rvfPort === null) return url
       const rules = { kMax: config.query.kMax, deadlineMs: config.query.deadlineMs }
       rvf = await attemptListen(host, rvfPort, () =>
-        startRvfTcp({ gateway, host, port: rvfPort, rules, connectionsMax, log }),
+        startRvfTcp({ gateway, bodies, host, port: rvfPort, rules, connectionsMax, log }),
       )
       log.info(`RVF over TCP on ${host}:${rvf.port}`)
       return url

@@ -3,6 +3,8 @@ export const limits = {
   dimensionMax: 8192,
   kMax: 10_000,
   bodyBytesMax: 16 * 1024 * 1024,
+  /** Of all request bodies and RVF frames under way, those below 64 KiB left out; at least one of the largest fits. */
+  bodiesBytesMax: 256 * 1024 * 1024,
   /** Of HTTP (WebSockets included), and as many of RVF over TCP. One with a query under way takes 10 to 15 KB of heap. */
   connectionsMax: 1024,
   /** WebSockets that get events: of each, up to 1 MiB may wait to be read. */

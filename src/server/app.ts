@@ -9,6 +9,7 @@ import { type JsonValue, stringifyJson } from '../core/json.js'
 import { parseJsonWithVector } from '../core/json-vector.js'
 import type { Gateway } from '../federation/gateway.js'
 import { auditRoutes } from './audit-routes.js'
+import { type BodyBudget, reserveBody } from './body-budget.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
 import { collectionSummary } from './collection-schemas.js'
@@ -46,6 +47,8 @@ export interface ServerOptions {
   /** Borrowed: closing the server leaves it open. */
   readonly gateway: Gateway
   readonly config: ServerConfig
+  /** For all servers of the process together. */
+  readonly bodies: BodyBudget
   readonly clock: Clock
   readonly log: FastifyBaseLogger
   /** Where metrics go; the server's own when left out. */
@@ -61,7 +64,7 @@ const lingerMsDefault = 2000
  * period, and then aborts them.
  */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { gateway, config, clock, log } = options
+  const { gateway, config, bodies, clock, log } = options
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -112,13 +115,14 @@ export function createServer(options: ServerOptions): FastifyInstance {
   drainOnClose(app, context, config.graceMs)
   const foreign = { anyHost: config.anyHost ?? false }
   // These hooks run for every query and call back at once: a promise each would be a turn of the microtask queue each.
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
     refuseForeignPage(request, foreign)
     // Before the body is read, so that its content type does not matter.
     if (request.is404) throw noSuchRoute(request.method, request.url)
     const encoding = request.headers['content-encoding']
     if (encoding !== undefined && encoding !== 'identity' && request.method !== 'GET')
       throw unsupportedEncoding(encoding)
+    reserveBody(bodies, request.raw, reply.raw, config.bodyBytesMax)
     done()
   })
   app.addHook('onResponse', (request, reply, done) => {

@@ -13,9 +13,9 @@ export interface Frame {
   readonly payload: Buffer
 }
 
-/** A header that announces more than rvfFrameBytesMax: nothing after it can be read. */
-export interface OversizedFrame {
-  readonly type: 'oversized'
+/** A header, before its payload is there. After one that announces more than rvfFrameBytesMax nothing can be read. */
+export interface FrameHeader {
+  readonly type: 'announced' | 'oversized'
   readonly messageId: Uint8Array
   readonly payloadBytes: number
 }
@@ -23,10 +23,12 @@ export interface OversizedFrame {
 /** Cuts a byte stream into frames. Holds at most one unfinished frame. */
 export class FrameDecoder {
   #chunks: Buffer[] = []
-  #bytes = 0;
+  #bytes = 0
+  /** The header of the unfinished frame has been shown. */
+  #announced = false;
 
-  /** Takes a chunk and yields the frames that it completes; ends after an oversized one. */
-  *push(chunk: Buffer): Generator<Frame | OversizedFrame> {
+  /** Takes a chunk and yields the headers and frames that it completes; ends after an oversized one. */
+  *push(chunk: Buffer): Generator<Frame | FrameHeader> {
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
     while (this.#bytes >= headerBytes) {
@@ -37,7 +39,12 @@ export class FrameDecoder {
         yield { type: 'oversized', messageId, payloadBytes }
         return
       }
+      if (!this.#announced) {
+        this.#announced = true
+        yield { type: 'announced', messageId, payloadBytes }
+      }
       if (this.#bytes < headerBytes + payloadBytes) return
+      this.#announced = false
       const all = this.#joined()
       const end = headerBytes + payloadBytes
       this.#chunks = all.length === end ? [] : [all.subarray(end)]

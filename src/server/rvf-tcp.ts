@@ -5,8 +5,17 @@ import type { FastifyBaseLogger } from 'fastify'
 import { GatewayError, toGatewayError } from '../core/errors.js'
 import { limits } from '../core/limits.js'
 import type { Gateway } from '../federation/gateway.js'
+import type { BodyBudget } from './body-budget.js'
 import { parseQuery, type QueryRules } from './parse-query.js'
-import { encodeError, encodeFrame, type Frame, FrameDecoder, replyTypes, requestTypes } from './rvf-frames.js'
+import {
+  encodeError,
+  encodeFrame,
+  type Frame,
+  FrameDecoder,
+  type FrameHeader,
+  replyTypes,
+  requestTypes,
+} from './rvf-frames.js'
 import {
   decodeDelete,
   decodeIngest,
@@ -27,6 +36,8 @@ export interface RvfTcpOptions {
   readonly port: number
   readonly rules: QueryRules
   readonly connectionsMax: number
+  /** For all servers of the process together. */
+  readonly bodies: BodyBudget
   readonly log: FastifyBaseLogger
   /** A connection on which nothing moves for this long is closed. */
   readonly idleMs?: number
@@ -94,6 +105,8 @@ class Connection {
   readonly #closed = new AbortController()
   #answering = false
   #finishing = false
+  /** Reserved for the message under way. */
+  #heldBytes = 0
 
   constructor(socket: Socket, options: RvfTcpOptions) {
     this.#socket = socket
@@ -117,12 +130,14 @@ class Connection {
       // Leaving the loop must not destroy the socket: its last reply may not be out yet.
       for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
         for (const frame of decoder.push(chunk as Buffer)) {
-          if (frame.type === 'oversized') {
-            const message = `frame too large: expected at most ${limits.rvfFrameBytesMax} bytes of payload, found ${frame.payloadBytes}`
-            this.#endAfter(encodeFrame(replyTypes.error, frame.messageId, encodeError(0x0104, message)))
+          if ('payloadBytes' in frame) {
+            const refusal = this.#admit(frame)
+            if (refusal === null) continue
+            this.#endAfter(encodeFrame(replyTypes.error, frame.messageId, refusal))
             return
           }
           await this.#send(await this.#answer(frame))
+          this.#giveBack()
           if (this.#finishing) {
             this.#endAfter(Buffer.alloc(0))
             return
@@ -135,7 +150,31 @@ class Connection {
       // The peer broke the connection: there is nobody to tell.
       this.#options.log.debug({ err: error }, 'RVF connection ended')
       this.#socket.destroy()
+    } finally {
+      this.#giveBack()
     }
+  }
+
+  /** @returns the payload of an error when the frame may not come */
+  #admit({ type, payloadBytes }: FrameHeader): Buffer | null {
+    if (type === 'oversized')
+      return encodeError(
+        0x0104,
+        `frame too large: expected at most ${limits.rvfFrameBytesMax} bytes of payload, found ${payloadBytes}`,
+      )
+    try {
+      this.#options.bodies.take(payloadBytes)
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      return encodeError(error.rvfCode, error.message)
+    }
+    this.#heldBytes = payloadBytes
+    return null
+  }
+
+  #giveBack(): void {
+    this.#options.bodies.give(this.#heldBytes)
+    this.#heldBytes = 0
   }
 
   /** Sends a last frame and closes; what the client still sends is dropped, for a short while. */

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type JsonValue, parseJson, stringifyJson } from '../../src/core/json.js'
+import { createBodyBudget } from '../../src/server/body-budget.js'
 import { type RvfTcpServer, startRvfTcp } from '../../src/server/rvf-tcp.js'
 import { haveShared, sharedPath } from '../shared-fixtures.js'
 import { realGateway } from './real-gateway.js'
@@ -76,6 +77,7 @@ describe.skipIf(!haveShared)('what a real RVF server was recorded to answer', ()
       port: 0,
       rules: testConfig,
       connectionsMax: testConfig.connectionsMax,
+      bodies: createBodyBudget(2 ** 28),
       log: pino({ level: 'silent' }),
     })
     close = async () => {

@@ -6,7 +6,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { backendId } from '../../src/core/generation.js'
 import type { Answer } from '../../src/federation/answer.js'
 import type { Gateway } from '../../src/federation/gateway.js'
-import { type RvfTcpServer, startRvfTcp } from '../../src/server/rvf-tcp.js'
+import { createBodyBudget } from '../../src/server/body-budget.js'
+import { type RvfTcpOptions, type RvfTcpServer, startRvfTcp } from '../../src/server/rvf-tcp.js'
 import { deferred } from './deferred.js'
 import { fakeGateway } from './fake-gateway.js'
 
@@ -17,13 +18,17 @@ afterEach(async () => {
   for (const server of servers.splice(0)) await server.close(0)
 })
 
-async function start(gateway: Gateway, options: { readonly idleMs?: number; readonly connectionsMax?: number } = {}) {
+async function start(
+  gateway: Gateway,
+  options: Partial<Pick<RvfTcpOptions, 'idleMs' | 'connectionsMax' | 'bodies'>> = {},
+) {
   const server = await startRvfTcp({
     gateway,
     host: '127.0.0.1',
     port: 0,
     rules: { kMax: 10, deadlineMs: 1000 },
     connectionsMax: 1024,
+    bodies: createBodyBudget(2 ** 28),
     log: pino({ level: 'silent' }),
     ...options,
   })
@@ -227,4 +232,24 @@ test('law 13: a connection too many gets an error frame and is closed', async ()
   const [reply] = split(await buffer(await dial(server)))
   expect(reply).toMatchObject({ type: 0xff, id: 0 })
   expect(reply!.payload.toString()).toContain('at most 1 at a time (the limit server.connections_max)')
+})
+
+test('law 13: a frame too many for the common budget gets an error frame before it is read; an answered one makes room', async () => {
+  const server = await start(fakeGateway(), { bodies: createBodyBudget(150_000) })
+  const large = frame(9, 1, Buffer.alloc(100_000))
+  const unfinished = await dial(server)
+  unfinished.write(large.subarray(0, 50_000))
+  const answered = buffer(unfinished)
+  await expect
+    .poll(async () => (await exchange(server, large)).map((reply) => [errorCode(reply), errorText(reply)]))
+    .toEqual([[503, expect.stringContaining('(the limit bodiesBytesMax), found 100000 and 100000 more')]])
+  unfinished.end(Buffer.concat([large.subarray(50_000), large]))
+  expect(split(await answered).map(errorText)).toEqual(['unknown message type', 'unknown message type'])
+  expect((await exchange(server, large)).map(errorText)).toEqual(['unknown message type'])
+
+  const lost = await dial(server)
+  lost.write(large.subarray(0, 50_000))
+  await expect.poll(async () => (await exchange(server, large)).map(errorCode)).toEqual([503])
+  lost.destroy()
+  await expect.poll(async () => (await exchange(server, large)).map(errorText)).toEqual(['unknown message type'])
 })

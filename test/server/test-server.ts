@@ -3,6 +3,7 @@ import pino from 'pino'
 import { systemClock } from '../../src/core/clock.js'
 import type { Gateway } from '../../src/federation/gateway.js'
 import { createServer, type ServerConfig } from '../../src/server/app.js'
+import { createBodyBudget } from '../../src/server/body-budget.js'
 
 export const testConfig: ServerConfig = {
   bodyBytesMax: 16 * 1024 * 1024,
@@ -13,5 +14,15 @@ export const testConfig: ServerConfig = {
   version: '0.0.0',
 }
 
-export const testServer = (gateway: Gateway, config: Partial<ServerConfig> = {}): FastifyInstance =>
-  createServer({ gateway, config: { ...testConfig, ...config }, clock: systemClock, log: pino({ level: 'silent' }) })
+export const testServer = (
+  gateway: Gateway,
+  config: Partial<ServerConfig> = {},
+  bodies = createBodyBudget(2 ** 28),
+): FastifyInstance =>
+  createServer({
+    gateway,
+    bodies,
+    config: { ...testConfig, ...config },
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+  })
