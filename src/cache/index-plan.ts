@@ -11,8 +11,8 @@ export const clusteredRowsMin = 4096
 const grownFactor = 4
 /** Rows this much farther from their centroids, in the mean, than those of the training are other data. */
 const driftFactor = 1.25
-/** What was measured of scans is measured again when rows or segments are so many times more, or fewer. */
-const changedFactor = 2
+/** What was measured of scans is measured again when live rows, or segments, are so many times more, or fewer. */
+const changedFactor = { rows: 1.2, segments: 2 }
 /** A segment below this share of the largest is small; so many small ones become one. */
 const smallShare = 1 / 4
 const mergedMin = 8
@@ -61,14 +61,18 @@ export function nextStep(
     if (meanRadius > driftFactor * training!.meanRadius) return { kind: 'train', codebook, reason: 'drifted' }
   }
   // Where no row is live there is nothing to measure.
-  return version.rows === 0 || isTuned(codebook, segments, rows) ? null : { kind: 'tune', codebook }
+  return version.rows === 0 || isTuned(codebook, segments, version.rows) ? null : { kind: 'tune', codebook }
 }
 
-/** Whether what was measured of scans, if there are codes to scan, is true of about these segments. */
-function isTuned({ tuning, version }: PlacedCodebook, segments: readonly Segment[], rows: number): boolean {
+/** Whether what was measured of scans, if there are codes to scan, is true of about these segments with so many live rows. */
+function isTuned({ tuning, version }: PlacedCodebook, segments: readonly Segment[], liveRows: number): boolean {
   if (!segments.some(({ codebook }) => codebook === version)) return true
-  const isNear = (a: number, b: number): boolean => a <= changedFactor * b && b <= changedFactor * a
-  return tuning !== null && isNear(rows, tuning.rows) && isNear(segments.length, tuning.segments)
+  const isNear = (a: number, b: number, factor: number): boolean => a <= factor * b && b <= factor * a
+  return (
+    tuning !== null &&
+    isNear(liveRows, tuning.rows, changedFactor.rows) &&
+    isNear(segments.length, tuning.segments, changedFactor.segments)
+  )
 }
 
 /** Over the rows in clusters; null when there are none, or no finite number tells. */

@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { RecallContract } from '../core/contract.js'
 import type { FirstStage, ScanChoice } from './executor.js'
+import { timeWays } from './time-ways.js'
 import type { MeasuredRecall, Tuning } from './tuning.js'
 import type { RowLocation, ShardAnswer, ShardQuery } from './vector-cache.js'
 
@@ -28,12 +29,13 @@ export interface HeldOut {
 
 /**
  * Searches for the neighbours of held-out rows in every way there is.
+ * @param heldOut in random order: when time runs out, the first ones are all there are
  * @param firsts what scans may read first, what proves and is likely to be cheap before 8-bit codes
  * @param clustered whether clusters can be left out
  * @param search answers as the collection would, but in the way named
  */
 export async function tuneScans(
-  heldOut: AsyncIterable<HeldOut>,
+  heldOut: readonly HeldOut[],
   {
     firsts,
     clustered,
@@ -47,36 +49,33 @@ export async function tuneScans(
     readonly search: (query: ShardQuery, choice: ScanChoice) => Promise<ShardAnswer>
   },
 ): Promise<Pick<Tuning, 'queries' | 'costs' | 'recalls'>> {
-  const times = firsts.map((): number[] => [])
-  const proven = firsts.find((first) => first !== 'bits')!
+  const ask = async ({ vector, row }: HeldOut, k: number, contract: RecallContract, choice: ScanChoice) => {
+    await setImmediate() // queries go first
+    const query = { vector, k: k + 1, contract, filter: null, distanceMax: Number.POSITIVE_INFINITY }
+    const answer = await search(query, choice)
+    const others = answer.hits.filter(
+      ({ location }) => location.segment !== row.segment || location.position !== row.position,
+    )
+    return {
+      distances: others.slice(0, k).map(({ distance }) => distance),
+      us: 1000 * (answer.searchMs - answer.waitMs),
+    }
+  }
+  const times = await timeWays(firsts, heldOut.slice(0, timed.queries), async (first, row) => {
+    const { k, missProbability } = timed
+    const contract: RecallContract = first === 'bits' ? { kind: 'certified', missProbability } : { kind: 'exact' }
+    return (await ask(row, k, contract, { first, probing: 1 })).us
+  })
+  const costs = firsts.map((first, i) => ({ first, us: times[i]! })).sort((a, b) => a.us - b.us)
+  const proven = costs.find(({ first }) => first !== 'bits')!.first
   const ks = clustered ? neighbours.filter((k) => k * 10 <= rows) : []
   const trials = ks.map((k) => ({ k, each: k > trialsEveryMax ? manyEach : 1, tried: [] as Trial[] }))
   const until = performance.now() + tuningMsMax
   let queries = 0
-  for await (const { vector, row } of heldOut) {
+  for (const row of heldOut) {
     if (queries >= queriesMin && performance.now() > until) break
-    const ask = async (k: number, contract: RecallContract, choice: ScanChoice) => {
-      await setImmediate() // queries go first
-      const query = { vector, k: k + 1, contract, filter: null, distanceMax: Number.POSITIVE_INFINITY }
-      const answer = await search(query, choice)
-      const others = answer.hits.filter(
-        ({ location }) => location.segment !== row.segment || location.position !== row.position,
-      )
-      return {
-        distances: others.slice(0, k).map(({ distance }) => distance),
-        us: 1000 * (answer.searchMs - answer.waitMs),
-      }
-    }
-    for (let i = 0; i < firsts.length && queries < timed.queries; i++) {
-      // Whoever comes first finds the caches cold.
-      const at = (i + queries) % firsts.length
-      const first = firsts[at]!
-      const { k, missProbability } = timed
-      const contract: RecallContract = first === 'bits' ? { kind: 'certified', missProbability } : { kind: 'exact' }
-      times[at]!.push((await ask(k, contract, { first, probing: 1 })).us)
-    }
     if (ks.length > 0) {
-      const { distances: truth } = await ask(ks.at(-1)!, { kind: 'exact' }, { first: proven, probing: 1 })
+      const { distances: truth } = await ask(row, ks.at(-1)!, { kind: 'exact' }, { first: proven, probing: 1 })
       for (const { k, each, tried } of trials) {
         const last = truth[k - 1]!
         const found: number[] = []
@@ -86,7 +85,7 @@ export async function tuneScans(
           const { distances } =
             found.at(-1) === 1
               ? { distances: truth.slice(0, k) }
-              : await ask(k, { kind: 'target', recall: 0.5 }, { first: proven, probing })
+              : await ask(row, k, { kind: 'target', recall: 0.5 }, { first: proven, probing })
           found.push(distances.filter((distance) => distance <= last).length / k)
         }
         tried.push({ last, found })
@@ -96,7 +95,7 @@ export async function tuneScans(
   }
   return {
     queries,
-    costs: firsts.map((first, i) => ({ first, us: median(times[i]!) })).sort((a, b) => a.us - b.us),
+    costs,
     recalls: trials.map(({ k, tried }) => ({
       k,
       distanceMax: Math.max(...tried.map(({ last }) => last)),
@@ -135,8 +134,6 @@ function measuredPoints(tried: readonly Trial[], k: number): MeasuredRecall['poi
     ),
   }))
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
 /**
  * Mean of the queries' recalls, less two standard errors of it: neighbours of one query are found, or missed, together. Without

@@ -1,3 +1,4 @@
+import { seededRandom } from '../core/clock.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { FirstStage } from './executor.js'
 import { bitsWork } from './scan-plan.js'
@@ -36,22 +37,23 @@ export async function tuneVersion(
   for (const { segment } of segments) pins.addReading(segment)
   try {
     const target = { segments, columns: version.columns, executor, budget }
-    const measured = await tuneScans(heldOutRows(segments, rows), {
+    const measured = await tuneScans(await heldOutRows(segments, rows), {
       firsts,
       clustered: centroids !== null && metric !== 'dot',
       rows: live,
       search: (query, choice) => searchSegments({ ...target, choice }, query, { signal }),
     })
-    const all = version.segments.reduce((sum, { segment }) => sum + segment.rows, 0)
-    return { atMs: clock.now(), rows: all, segments: version.segments.length, ...measured }
+    return { atMs: clock.now(), rows: version.rows, segments: version.segments.length, ...measured }
   } finally {
     pins.release()
   }
 }
 
-/** Live rows, evenly spread: of every stretch of rows the first, because deletes may have a rhythm of their own. */
-async function* heldOutRows(segments: Version['segments'], rows: number): AsyncGenerator<HeldOut> {
+/** Live rows, evenly spread, in random order: of every stretch of rows the first, because deletes may have a rhythm of their own. */
+async function heldOutRows(segments: Version['segments'], rows: number): Promise<HeldOut[]> {
   const count = Math.min(queriesMax, Math.ceil(rows / rowsEach))
+  const random = seededRandom(count)
+  const heldOut: { readonly row: HeldOut; readonly key: number }[] = []
   let segment = 0
   let start = 0
   for (let i = 0; i < count; i++) {
@@ -63,8 +65,9 @@ async function* heldOutRows(segments: Version['segments'], rows: number): AsyncG
       const position = row - start
       if (isDeleted(masked, ordinals, position)) continue
       const [vector] = await masked.segment.vectors([position])
-      yield { vector: vector!, row: { segment, position } }
+      heldOut.push({ row: { vector: vector!, row: { segment, position } }, key: random() })
       break
     }
   }
+  return heldOut.sort((a, b) => a.key - b.key).map(({ row }) => row)
 }

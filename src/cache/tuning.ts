@@ -6,12 +6,12 @@ import type { FirstStage, ScanChoice } from './executor.js'
 /** Measured on held-out rows. */
 export interface Tuning {
   readonly atMs: number
-  /** Rows and segments of the collection then. */
+  /** Live rows, and segments, of the collection then. */
   readonly rows: number
   readonly segments: number
   /** Held-out rows that stood for queries. */
   readonly queries: number
-  /** The cheapest first: what a scan may read first, and its median time in microseconds, 1-bit codes under a certified contract. */
+  /** The cheapest first: what a scan may read first, and the mean microseconds it takes when nothing disturbs it, 1-bit codes under a certified contract. */
   readonly costs: readonly { readonly first: FirstStage; readonly us: number }[]
   /** By number of neighbours, ascending. None where clusters cannot be left out: for dot, and without clusters. */
   readonly recalls: readonly MeasuredRecall[]

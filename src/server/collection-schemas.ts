@@ -16,10 +16,11 @@ import {
 const collectionTuning = Type.Object(
   {
     tuned_at: Type.String(),
-    rows: Type.Integer({ description: 'Of the collection then.' }),
+    rows: Type.Integer({ description: 'Live rows of the collection then.' }),
     queries: Type.Integer({ description: 'Held-out rows that were searched for.' }),
     first_stages: Type.Array(Type.Object({ first: words('bits', 'cells', 'prefix', 'bytes'), us: Type.Number() }), {
-      description: 'What a scan may read first, the cheapest before the others; microseconds of a median scan.',
+      description:
+        'What a scan may read first, the cheapest before the others; mean microseconds of a scan that nothing disturbs.',
     }),
     targets: Type.Array(Type.Object({ recall: Type.Number(), probing: Type.Number() }), {
       description: 'The share of the threshold within which a target of 10 neighbours looks at clusters; 1 is proven.',

@@ -129,6 +129,21 @@ test.each([
   pinned.release()
 })
 
+test('a collection that lost a fifth of its rows is measured again, one that lost a tenth is not', async () => {
+  const source = cloudSource('l2')
+  const { cache, pinned, tuning } = await settle(source)
+  pinned.release()
+  const afterDeleting = async (count: number) => {
+    const ordinals = Uint32Array.from({ length: count }, (_, i) => i)
+    source.files.set('cloud', { ...source.files.get('cloud')!, deleted: { identity: `first ${count}`, ordinals } })
+    await cache.refresh(source.collection(), { signal: never })
+    await cache.settled()
+    return cache.collectionStatistics(source.collection().ref).index.tuning!
+  }
+  expect(await afterDeleting(rows / 10)).toEqual(tuning)
+  expect((await afterDeleting(rows / 5)).rows).toBe(rows - rows / 5)
+})
+
 test('where every row is deleted nothing is measured', async () => {
   const source = cloudSource('l2')
   const ordinals = Uint32Array.from({ length: rows }, (_, i) => i)
@@ -138,7 +153,7 @@ test('where every row is deleted nothing is measured', async () => {
   pinned.release()
 })
 
-test('a restart keeps what was measured; a collection grown to twice its rows is measured again', async () => {
+test('a restart keeps what was measured; a collection grown by a quarter is measured again', async () => {
   const directory = await scratchDirectory()
   const source = cloudSource('l2')
   const before = await settle(source, directory)
@@ -147,13 +162,13 @@ test('a restart keeps what was measured; a collection grown to twice its rows is
   const after = await settle(source, directory)
   expect(after.tuning).toEqual(before.tuning)
   after.pinned.release()
-  const more = cloud(rows + 1, seededRandom(10))
-  const ids = Array.from({ length: rows + 1 }, (_, i) => BigInt(rows + i))
+  const more = cloud(rows / 4, seededRandom(10))
+  const ids = Array.from({ length: rows / 4 }, (_, i) => BigInt(rows + i))
   source.files.set('more', { key: '1', vectors: more, ids, cells: [ids.map(() => 0n)] })
   await after.cache.refresh(source.collection(), { signal: never })
   await after.cache.settled()
   const { tuning } = after.cache.collectionStatistics(source.collection().ref).index
-  expect(tuning).toMatchObject({ rows: 2 * rows + 1, segments: 2 })
+  expect(tuning).toMatchObject({ rows: 1.25 * rows, segments: 2 })
 })
 
 const points = [
