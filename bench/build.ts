@@ -16,7 +16,7 @@ interface Built {
   readonly readyMs: number
   readonly clusteredMs: number
   readonly bytesPerVector: number
-  readonly committedBytesPerVector: number
+  readonly heldBytesPerVector: number
   /** Of one query's answer, when it was ready. */
   readonly recall: number
 }
@@ -53,7 +53,7 @@ export const buildSuite: DatasetSuite = async (dataset, options, say) => {
 }
 
 function lakegateRows(built: readonly Built[]): ReportRow[] {
-  const [{ bytesPerVector, committedBytesPerVector }] = built as [Built]
+  const [{ bytesPerVector, heldBytesPerVector }] = built as [Built]
   const recall = Math.min(...built.map((one) => one.recall))
   const timed = (mode: string, read: (one: Built) => number): ReportRow => {
     const row = timingRow(
@@ -67,7 +67,7 @@ function lakegateRows(built: readonly Built[]): ReportRow[] {
     {
       ...timed('index settled', ({ clusteredMs }) => clusteredMs),
       bytes_per_vector: round(bytesPerVector, 1),
-      settings: `${round(committedBytesPerVector, 1)} bytes a vector with what building needed`,
+      settings: `of the bytes a vector ${round(heldBytesPerVector, 1)} are held by segments`,
     },
   ]
 }
@@ -86,7 +86,7 @@ async function buildOnce(
       readyMs: opened.buildMs,
       clusteredMs: opened.settledMs,
       bytesPerVector: opened.bytesPerVector,
-      committedBytesPerVector: opened.committedBytesPerVector,
+      heldBytesPerVector: opened.heldBytesPerVector,
       recall: countHits(dataset, truth, 0, ids) / Math.min(k, dataset.count),
     }
   } finally {

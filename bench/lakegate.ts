@@ -26,10 +26,10 @@ export interface OpenGateway {
   readonly buildMs: number
   /** The same and all that the background then did. */
   readonly settledMs: number
-  /** What the collections hold: codes, originals, ids, metadata. */
+  /** What is taken from the system once the background is done. */
   readonly bytesPerVector: number
-  /** What was taken from the system, the room that building needed included. */
-  readonly committedBytesPerVector: number
+  /** Of that, what the collections hold: codes, originals, ids, metadata. */
+  readonly heldBytesPerVector: number
   close(): Promise<void>
 }
 
@@ -50,7 +50,11 @@ export async function openGateway(
   const { dimension, count, metric } = dataset
   const collectionCount = options.collectionCount ?? 1
   const executor = openPool({ workers: options.workers })
-  const pool = new ArenaPool({ bytesMax: 5 * dataset.base.byteLength + 2 ** 28, scratchSlots: executor.scratchSlots })
+  const pool = new ArenaPool({
+    bytesMax: 5 * dataset.base.byteLength + 2 ** 28,
+    scratchSlots: executor.scratchSlots,
+    forget: (arenaId) => executor.forget(arenaId),
+  })
   const cache = await createVectorCache({
     directory: null,
     pool,
@@ -91,8 +95,8 @@ export async function openGateway(
     gateway,
     buildMs: build.ms,
     settledMs: build.ms + settled.ms,
-    bytesPerVector: held.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0) / count,
-    committedBytesPerVector: cache.statistics().memoryBytes / count,
+    bytesPerVector: cache.statistics().memoryBytes / count,
+    heldBytesPerVector: held.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0) / count,
     async close() {
       await gateway.close()
       await cache.close()
@@ -186,7 +190,7 @@ async function openModes(
     return {
       name: 'lakegate',
       mode,
-      settings: `index settled after ${Math.round(opened.settledMs)} ms; ${Math.round(opened.committedBytesPerVector)} bytes a vector with what building needed`,
+      settings: `index settled after ${Math.round(opened.settledMs)} ms; of the bytes a vector ${Math.round(opened.heldBytesPerVector)} are held by segments`,
       threads: 1,
       claim,
       // A graph answers once the background has built it; what answers until then is measured by other modes.

@@ -1,5 +1,7 @@
 import assert from 'node:assert'
+import { setImmediate } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
+import { collectGarbage } from './collect-garbage.js'
 import type { ArenaHandle } from './executor.js'
 import { arenaScratchAt, scratchBytes } from './kernel/layout.js'
 
@@ -7,6 +9,10 @@ const pageBytes = 65_536
 const alignment = 64
 /** One page less than what 32-bit offsets can address, so that the end of an arena is an offset too. */
 const arenaBytesLimit = 65_535 * pageBytes
+/** An arena that nothing has needed for so long is given back. */
+const emptyMsMax = 1000
+/** Something on the stack may still refer to a memory when garbage is collected first. */
+const collectionsMax = 3
 
 const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step
 
@@ -40,9 +46,22 @@ interface Gap {
 
 interface Arena {
   readonly handle: ArenaHandle
-  committedBytes: number
   /** Free pieces below the end, ascending, never adjacent. */
   readonly gaps: Gap[]
+  /** Allocations, without companions. */
+  pieces: number
+  /** What to call when the last piece goes. */
+  readonly companions: Set<() => void>
+  readonly remains: Remains
+  /** Set while threads are told to forget it; cleared by whoever needs it again. */
+  leaving: symbol | null
+}
+
+/** What is known of an arena without referring to it. */
+interface Remains {
+  committedBytes: number
+  /** Its memory and the memory's buffers (each growth makes another) that garbage collection has not taken. */
+  references: number
 }
 
 export interface ArenaPoolOptions {
@@ -52,29 +71,41 @@ export interface ArenaPoolOptions {
   readonly scratchSlots: number
   /** Upper limit of one arena; default: what 32-bit offsets reach. */
   readonly arenaBytesMax?: number
+  /** Resolves when no other thread refers to the arena; default: none ever does. */
+  readonly forget?: (arenaId: number) => Promise<void>
 }
 
 /**
- * Shared WebAssembly memories under one exact byte budget. Arenas grow by whole pages as needed, are reused first-fit
- * and never given back: V8 frees a shared memory only after every thread has collected, and allows about 13,000.
+ * Shared WebAssembly memories under one exact byte budget. Arenas grow by whole pages as needed and are reused first-fit.
+ * One that stays empty is given back: V8 frees a shared memory only after every thread has collected garbage, so its
+ * bytes count until this thread's collector has taken it and the other threads' have been seen to run.
  */
 export class ArenaPool {
   readonly bytesMax: number
   readonly scratchSlots: number
   readonly #arenaBytesMax: number
-  readonly #reservedBytes: number
+  /** Where pieces may begin. */
+  readonly #scratchEnd: number
+  readonly #forget: (arenaId: number) => Promise<void>
   readonly #arenas: Arena[] = []
+  readonly #collected = new FinalizationRegistry((remains: Remains) => {
+    if (--remains.references > 0) return
+    this.#bytesCommitted -= remains.committedBytes
+    this.#bytesUsed -= remains.committedBytes
+  })
   #bytesCommitted = 0
   #bytesUsed = 0
+  #emptyTimer: NodeJS.Timeout | null = null
 
   constructor(options: ArenaPoolOptions) {
     this.bytesMax = options.bytesMax
     this.scratchSlots = options.scratchSlots
     this.#arenaBytesMax = Math.min(options.arenaBytesMax ?? arenaBytesLimit, arenaBytesLimit)
-    this.#reservedBytes = arenaScratchAt + options.scratchSlots * scratchBytes
+    this.#scratchEnd = roundUp(arenaScratchAt + options.scratchSlots * scratchBytes, alignment)
+    this.#forget = options.forget ?? (async () => {})
   }
 
-  /** Bytes of all arenas, and what is reserved beside them: what the budget counts. */
+  /** Bytes of all arenas, those that are being given back included, and what is reserved beside them: what the budget counts. */
   get bytesCommitted(): number {
     return this.#bytesCommitted
   }
@@ -87,8 +118,9 @@ export class ArenaPool {
   /** The largest piece that an allocation could take now. */
   get bytesFreeInOnePiece(): number {
     const growth = this.bytesMax - this.#bytesCommitted
-    let largest = Math.min(growth, this.#arenaBytesMax) - roundUp(this.#reservedBytes, alignment)
-    for (const { gaps, committedBytes } of this.#arenas) {
+    let largest = Math.min(growth, this.#arenaBytesMax) - this.#scratchEnd
+    for (const { gaps, remains } of this.#arenas) {
+      const { committedBytes } = remains
       const last = gaps.at(-1)
       const tail = last !== undefined && last.offset + last.bytes === committedBytes ? last.bytes : 0
       const grown = tail + Math.min(growth, this.#arenaBytesMax - committedBytes)
@@ -104,7 +136,7 @@ export class ArenaPool {
   /** The largest allocation an empty pool could serve. */
   get allocationBytesMax(): number {
     const arenaBytes = Math.min(this.bytesMax, this.#arenaBytesMax)
-    return Math.floor(arenaBytes / pageBytes) * pageBytes - roundUp(this.#reservedBytes, alignment)
+    return Math.floor(arenaBytes / pageBytes) * pageBytes - this.#scratchEnd
   }
 
   /**
@@ -112,20 +144,68 @@ export class ArenaPool {
    * The bytes are whatever was there before.
    */
   allocate(bytes: number, arena?: ArenaHandle): Allocation | null {
+    const piece = this.#allocateIn(this.#candidates(arena), bytes, null)
+    if (piece !== null || arena !== undefined) return piece
+    const added = this.#addArena(roundUp(bytes, alignment))
+    return added === null ? null : this.#allocateIn([added], bytes, null)
+  }
+
+  /**
+   * A piece of `arena` that is of use to others there only: when the last of those goes, `leave` is called and has to free it.
+   */
+  allocateCompanion(bytes: number, arena: ArenaHandle, leave: () => void): Allocation | null {
+    return this.#allocateIn(this.#candidates(arena), bytes, leave)
+  }
+
+  #candidates(arena: ArenaHandle | undefined): readonly Arena[] {
+    return arena === undefined ? this.#arenas : this.#arenas.filter(({ handle }) => handle.id === arena.id)
+  }
+
+  #allocateIn(candidates: readonly Arena[], bytes: number, leave: (() => void) | null): Allocation | null {
     assert(Number.isSafeInteger(bytes) && bytes > 0, `allocate: expected a positive byte count, got ${bytes}`)
     const wanted = roundUp(bytes, alignment)
-    const candidates =
-      arena === undefined ? this.#arenas : this.#arenas.filter((candidate) => candidate.handle.id === arena.id)
     for (const candidate of candidates) {
       const index = candidate.gaps.findIndex((gap) => gap.bytes >= wanted)
-      if (index !== -1) return this.#take(candidate, index, bytes, wanted)
+      if (index !== -1) return this.#take(candidate, index, bytes, leave)
     }
     for (const candidate of candidates) {
-      if (this.#grow(candidate, wanted)) return this.#take(candidate, candidate.gaps.length - 1, bytes, wanted)
+      if (this.#grow(candidate, wanted)) return this.#take(candidate, candidate.gaps.length - 1, bytes, leave)
     }
-    if (arena !== undefined) return null
-    const added = this.#addArena(wanted)
-    return added === null ? null : this.#take(added, added.gaps.length - 1, bytes, wanted)
+    return null
+  }
+
+  /** How many pieces of it are taken, companions not counted. */
+  piecesIn(arena: ArenaHandle): number {
+    return this.#candidates(arena)[0]?.pieces ?? 0
+  }
+
+  /** Gives back the arenas that are empty. Resolves when their bytes are free, or something turns out to refer to them still. */
+  async giveBackEmpty(): Promise<void> {
+    const remains = await this.#forgetEmpty()
+    for (let run = 0; run < collectionsMax && remains.some(({ references }) => references > 0); run++) {
+      collectGarbage()
+      await setImmediate() // what was collected is told in a turn of its own
+    }
+  }
+
+  /** Of the arenas that are referred to nowhere from then on but in garbage. */
+  async #forgetEmpty(): Promise<readonly Remains[]> {
+    const empty = this.#arenas.filter(({ pieces }) => pieces === 0)
+    const leaving = Symbol('leaving')
+    for (const arena of empty) arena.leaving = leaving
+    await Promise.all(empty.map(({ handle }) => this.#forget(handle.id)))
+    const gone = empty.filter((arena) => arena.leaving === leaving)
+    for (const arena of gone) {
+      this.#arenas.splice(this.#arenas.indexOf(arena), 1)
+      this.#bytesUsed += arena.remains.committedBytes - this.#scratchEnd
+    }
+    return gone.map(({ remains }) => remains)
+  }
+
+  #isEmpty(arena: Arena): void {
+    for (const leave of [...arena.companions]) leave()
+    this.#emptyTimer ??= setTimeout(() => void this.giveBackEmpty(), emptyMsMax).unref()
+    this.#emptyTimer.refresh()
   }
 
   /** Counts `bytes` that something keeps outside arenas against the budget; null when it has no room for them. */
@@ -146,9 +226,10 @@ export class ArenaPool {
     }
   }
 
-  /** Pieces of one arena, or null when no arena has room for all. */
+  /** Pieces of one arena, or null when no arena has room for all; of one that `avoid` names only when no other has. */
   allocateTogether<Sizes extends readonly number[]>(
     sizes: readonly [...Sizes],
+    avoid: ReadonlySet<number> = new Set(),
   ): { [Index in keyof Sizes]: Allocation } | null {
     const allocateIn = (arena: ArenaHandle): { [Index in keyof Sizes]: Allocation } | null => {
       const pieces: Allocation[] = []
@@ -162,49 +243,71 @@ export class ArenaPool {
       }
       return pieces as { [Index in keyof Sizes]: Allocation }
     }
-    for (const { handle } of this.#arenas) {
-      const pieces = allocateIn(handle)
-      if (pieces !== null) return pieces
+    const allocateInAny = (arenas: readonly Arena[]): { [Index in keyof Sizes]: Allocation } | null => {
+      for (const { handle } of arenas) {
+        const pieces = allocateIn(handle)
+        if (pieces !== null) return pieces
+      }
+      return null
     }
+    const preferred = allocateInAny(this.#arenas.filter(({ handle }) => !avoid.has(handle.id)))
+    if (preferred !== null) return preferred
     const added = this.#addArena(sizes.reduce((sum, bytes) => sum + roundUp(bytes, alignment), 0))
-    return added === null ? null : allocateIn(added.handle)
+    return added === null
+      ? allocateInAny(this.#arenas.filter(({ handle }) => avoid.has(handle.id)))
+      : allocateIn(added.handle)
   }
 
   /** Extends the last gap (or adds one) to at least `wanted` bytes. */
   #grow(arena: Arena, wanted: number): boolean {
+    const { committedBytes } = arena.remains
     const last = arena.gaps.at(-1)
-    const tail = last !== undefined && last.offset + last.bytes === arena.committedBytes ? last : null
+    const tail = last !== undefined && last.offset + last.bytes === committedBytes ? last : null
     const growth = roundUp(wanted - (tail?.bytes ?? 0), pageBytes)
-    if (this.#bytesCommitted + growth > this.bytesMax || arena.committedBytes + growth > this.#arenaBytesMax)
-      return false
+    if (this.#bytesCommitted + growth > this.bytesMax || committedBytes + growth > this.#arenaBytesMax) return false
     arena.handle.memory.grow(growth / pageBytes)
-    if (tail === null) arena.gaps.push({ offset: arena.committedBytes, bytes: growth })
+    this.#watch(arena.handle.memory.buffer, arena.remains)
+    if (tail === null) arena.gaps.push({ offset: committedBytes, bytes: growth })
     else tail.bytes += growth
-    arena.committedBytes += growth
+    arena.remains.committedBytes += growth
     this.#bytesCommitted += growth
     return true
   }
 
   #addArena(wanted: number): Arena | null {
-    const start = roundUp(this.#reservedBytes, alignment)
+    const start = this.#scratchEnd
     const bytes = roundUp(start + wanted, pageBytes)
     if (this.#bytesCommitted + bytes > this.bytesMax || bytes > this.#arenaBytesMax) return null
     const maximum = Math.floor(Math.min(this.bytesMax, this.#arenaBytesMax) / pageBytes)
     const memory = createMemory(bytes / pageBytes, maximum)
     const arena: Arena = {
       handle: { id: nextArenaId++, memory },
-      committedBytes: bytes,
       gaps: [{ offset: start, bytes: bytes - start }],
+      pieces: 0,
+      companions: new Set(),
+      remains: { committedBytes: bytes, references: 0 },
+      leaving: null,
     }
+    this.#watch(memory, arena.remains)
+    this.#watch(memory.buffer, arena.remains)
     this.#arenas.push(arena)
     this.#bytesCommitted += bytes
     this.#bytesUsed += start
     return arena
   }
 
-  #take(arena: Arena, index: number, bytes: number, taken: number): Allocation {
+  #watch(object: WebAssembly.Memory | ArrayBufferLike, remains: Remains): void {
+    remains.references++
+    this.#collected.register(object, remains)
+  }
+
+  #take(arena: Arena, index: number, bytes: number, leave: (() => void) | null): Allocation {
     const gap = arena.gaps[index]
+    const taken = roundUp(bytes, alignment)
     assert(gap !== undefined && gap.bytes >= taken)
+    arena.leaving = null
+    if (leave === null) arena.pieces++
+    else arena.companions.add(leave)
     const offset = gap.offset
     gap.offset += taken
     gap.bytes -= taken
@@ -224,6 +327,8 @@ export class ArenaPool {
         freed = true
         this.#bytesUsed -= taken
         giveBack(arena.gaps, { offset, bytes: taken })
+        if (leave !== null) arena.companions.delete(leave)
+        else if (--arena.pieces === 0) this.#isEmpty(arena)
       },
     }
   }

@@ -47,12 +47,13 @@ export class MemoryBudget {
     return this.takeFreeTogether([bytes])[0]
   }
 
-  /** The same for pieces of one arena. */
+  /** The same for pieces of one arena; `avoid`: of which one, when there is another. */
   takeFreeTogether<Sizes extends readonly number[]>(
     sizes: readonly [...Sizes],
+    avoid: ReadonlySet<number> = new Set(),
   ): { [Index in keyof Sizes]: Allocation } {
-    let pieces = this.pool.allocateTogether(sizes)
-    while (pieces === null && this.#surrenderOldest()) pieces = this.pool.allocateTogether(sizes)
+    let pieces = this.pool.allocateTogether(sizes, avoid)
+    while (pieces === null && this.#surrenderOldest()) pieces = this.pool.allocateTogether(sizes, avoid)
     if (pieces !== null) return pieces
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     throw this.#notFree(`${bytes} more bytes in one piece`)

@@ -312,7 +312,7 @@ function codebookLayout(codebook: Codebook): CodebookLayout {
   return { integers, scales, squares, norms, table, basis, edges, bytes }
 }
 
-/** The copies of one codebook in arenas: at most one an arena, each counted in the budget. */
+/** The copies of one codebook in arenas: at most one an arena, each counted in the budget. A copy goes with the last that could use it. */
 export class CodebookCopies {
   readonly #pool: ArenaPool
   readonly #codebook: Codebook
@@ -327,7 +327,11 @@ export class CodebookCopies {
   place(arena: ArenaHandle): number | null {
     const present = this.#copies.get(arena.id)
     if (present !== undefined) return present.offset
-    const allocation = this.#pool.allocate(codebookLayout(this.#codebook).bytes, arena)
+    const leave = (): void => {
+      this.#copies.get(arena.id)!.free()
+      this.#copies.delete(arena.id)
+    }
+    const allocation = this.#pool.allocateCompanion(codebookLayout(this.#codebook).bytes, arena, leave)
     if (allocation === null) return null
     writeCodebook(this.#codebook, allocation)
     this.#copies.set(arena.id, allocation)

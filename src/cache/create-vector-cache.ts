@@ -38,7 +38,7 @@ export interface VectorCacheOptions {
 
 /** A cache with a way to await what goes on in the background. */
 export interface VectorCacheHandle extends VectorCache {
-  /** Resolves when the background has nothing left to improve or to write to disk. */
+  /** Resolves when the background has nothing left to improve or to write to disk, and what that needed is given back. */
   settled(): Promise<void>
   /** The same, without waiting for graphs that are being built: what is there by then is on disk. */
   stored(): Promise<void>
@@ -145,7 +145,10 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    settled: () => whenDone((collection) => Promise.all([collection.indexed(), collection.graphBuilt()])),
+    async settled() {
+      await whenDone((collection) => Promise.all([collection.indexed(), collection.graphBuilt()]))
+      await pool.giveBackEmpty()
+    },
     stored: () => whenDone((collection) => collection.indexed()),
     async close() {
       if (closing.signal.aborted) return

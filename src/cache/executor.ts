@@ -113,5 +113,10 @@ export interface KernelExecutor {
    * stretch is one unit of work: others wait for as long as it takes, so keep it short.
    */
   compare(work: CompareWork, options: { readonly signal: AbortSignal }): Promise<Compared>
+  /**
+   * Resolves when no thread but the calling one refers to the arena, for which no job may be under way; until closed, when
+   * that no longer matters. A job that names it later makes it known again. Never rejects.
+   */
+  forget(arenaId: number): Promise<void>
   close(): Promise<void>
 }

@@ -10,7 +10,7 @@ import { type IndexStep, nextStep } from './index-plan.js'
 import type { Parts } from './parts.js'
 import type { PulledSegment } from './priming.js'
 import { mergeSegments, recodeSegment } from './recode.js'
-import { freeResident, keepInMemory, Pins, type Segment } from './segment.js'
+import { arenasOfOnly, freeResident, keepInMemory, Pins, type Segment } from './segment.js'
 import { tuneVersion } from './tune-version.js'
 import { describeTuning } from './tuning.js'
 import type { IndexStatistics } from './vector-cache.js'
@@ -129,6 +129,7 @@ export class IndexUpkeep {
               })
         if (step === null) {
           if (version !== null && (await this.#bringOriginals(version))) continue
+          await budget.pool.giveBackEmpty()
           if (version !== null && isResident(version)) {
             this.#finished = version
             this.#failure = null
@@ -188,15 +189,25 @@ export class IndexUpkeep {
         return
       case 'recode':
         return this.#succeed([step.segment], (signal) =>
-          recodeSegment(step.segment, step.codebook, this.#options, signal),
+          recodeSegment(step.segment, step.codebook, this.#recoding(step), signal),
         )
       case 'merge': {
         const segments = step.members.map(({ segment }) => segment)
         return this.#succeed(segments, (signal) =>
-          mergeSegments(step.members, version.columns, step.codebook, this.#options, signal),
+          mergeSegments(step.members, version.columns, step.codebook, this.#recoding(step), signal),
         )
       }
     }
+  }
+
+  /** Arenas that hold nothing but what this step and those after it replace are left, so that they can be given back. */
+  #recoding(step: Extract<IndexStep, { kind: 'recode' | 'merge' }>) {
+    const { parts, budget, executor } = this.#options
+    const members = new Set(step.kind === 'merge' ? step.members.map(({ segment }) => segment) : [step.segment])
+    const replaced = [...parts.residents].filter(
+      (segment) => members.has(segment) || (segment.codebook !== null && segment.codebook !== step.codebook.version),
+    )
+    return { budget, executor, avoid: arenasOfOnly(replaced, budget.pool) }
   }
 
   async #train({ codebook }: Extract<IndexStep, { kind: 'train' }>, version: Version): Promise<void> {

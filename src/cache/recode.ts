@@ -26,6 +26,8 @@ import { joinIds } from './segment-ids.js'
 interface RecodeContext {
   readonly budget: MemoryBudget
   readonly executor: KernelExecutor
+  /** Ids of arenas that are to become empty. */
+  readonly avoid: ReadonlySet<number>
 }
 
 /** A resident, pinned segment and which of its runs are wanted. */
@@ -121,7 +123,7 @@ interface Rows extends Pick<PulledSegment, 'content' | 'runs'> {
 async function encodeRows(
   of: Rows,
   codebook: PlacedCodebook,
-  { budget, executor }: RecodeContext,
+  { budget, executor, avoid }: RecodeContext,
   signal: AbortSignal,
 ): Promise<PulledSegment> {
   const { dimension, metric } = of.stretches[0]!.segment.resident!.block
@@ -132,7 +134,7 @@ async function encodeRows(
     metadata: of.metadata?.byteLength ?? null,
   })
   const bytes = spaceBytes(lengths, rows)
-  const [allocation, originals] = budget.takeFreeTogether([bytes, originalsBytes(shape)])
+  const [allocation, originals] = budget.takeFreeTogether([bytes, originalsBytes(shape)], avoid)
   try {
     const { arena } = allocation
     const codebookOffset = codebook.place(arena, budget)

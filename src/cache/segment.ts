@@ -4,7 +4,7 @@ import { GatewayError } from '../core/errors.js'
 import type { PartKey } from '../core/generation.js'
 import type { Metric } from '../core/metric.js'
 import { AllowSlots, allowBytes } from './allow-slots.js'
-import type { Allocation } from './arena.js'
+import type { Allocation, ArenaPool } from './arena.js'
 import {
   type Block,
   type BlockShape,
@@ -16,6 +16,7 @@ import {
 } from './block.js'
 import type { Evictable } from './budget.js'
 import type { Codebook } from './codebook.js'
+import type { ArenaHandle } from './executor.js'
 import { SegmentMetadata } from './metadata.js'
 import { type SegmentContent, segmentFormatVersion, sumsBytes } from './segment-file.js'
 import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
@@ -242,6 +243,17 @@ export function leaveOnDisk({ block, stored }: ResidentSegment): boolean {
 export function keepInMemory({ block, stored }: ResidentSegment, originals: Allocation): void {
   block.attach(originals)
   stored!.letGo()
+}
+
+/** Ids of the arenas in which there is nothing but these segments. */
+export function arenasOfOnly(segments: readonly Segment[], pool: ArenaPool): ReadonlySet<number> {
+  const pieces = new Map<ArenaHandle, number>()
+  for (const { resident } of segments) {
+    if (resident === null) continue
+    const { arena } = resident.allocation
+    pieces.set(arena, (pieces.get(arena) ?? 0) + (resident.block.originals === null ? 1 : 2))
+  }
+  return new Set(Array.from(pieces).flatMap(([arena, count]) => (pool.piecesIn(arena) === count ? [arena.id] : [])))
 }
 
 /** Gives back all that it holds. */

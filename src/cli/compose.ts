@@ -75,7 +75,11 @@ export async function compose(
     opened.push(() => executor.close())
     const cache = await createVectorCache({
       directory: options.cache === 'directory' ? config.cache.dir : null,
-      pool: new ArenaPool({ bytesMax: config.cache.memoryBytesMax, scratchSlots: executor.scratchSlots }),
+      pool: new ArenaPool({
+        bytesMax: config.cache.memoryBytesMax,
+        scratchSlots: executor.scratchSlots,
+        forget: (arenaId) => executor.forget(arenaId),
+      }),
       diskBytesMax: config.cache.diskBytesMax,
       executor,
       clock: systemClock,

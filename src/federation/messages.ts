@@ -10,6 +10,7 @@ export type WorkerTask =
   | { readonly kind: 'ping' }
   | { readonly kind: 'encode'; readonly arena: ArenaHandle; readonly slot: number; readonly work: EncodeWork }
   | { readonly kind: 'scan'; readonly arena: ArenaHandle; readonly slot: number; readonly work: ScanWork }
+  | { readonly kind: 'forget'; readonly arenaId: number }
   | { readonly kind: 'compare'; readonly work: CompareWork }
   | { readonly kind: 'train'; readonly arena: ArenaHandle; readonly slot: number; readonly call: TrainingCall }
 
@@ -19,5 +20,7 @@ export interface WorkerReplies {
   readonly encode: { readonly maxima: Float64Array; readonly ms: number }
   readonly compare: Compared
   readonly train: { readonly ms: number }
+  /** Who has forgotten it. */
+  readonly forget: { readonly threadId: number }
   readonly scan: { readonly hits: Hits; readonly ms: number }
 }

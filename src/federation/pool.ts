@@ -58,6 +58,7 @@ class WorkerPool implements KernelExecutor {
   readonly scratchSlots: number
   readonly #threads: Piscina<WorkerTask> | null
   readonly #slots: Slots
+  #closed = false
   /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
   readonly #roundTrip: Promise<number>
   /** Cheaper scans than this run inline at once: without threads those of one turn, else those cheaper than a round trip. */
@@ -191,6 +192,20 @@ class WorkerPool implements KernelExecutor {
     return compared[0]!
   }
 
+  async forget(arenaId: number): Promise<void> {
+    const threads = this.#threads
+    if (threads === null) return
+    const told = new Set<number>()
+    // A thread that dies has forgotten, and the one in its place never knew.
+    while (!this.#closed && threads.threads.some(({ threadId }) => !told.has(threadId))) {
+      // Each goes to the thread that has fewest tasks, so that together they reach all that are not busy.
+      const tasks = threads.threads.map(() => threads.run({ kind: 'forget', arenaId }))
+      for (const outcome of await Promise.allSettled(tasks))
+        if (outcome.status === 'fulfilled') told.add(outcome.value.threadId)
+      await setImmediate()
+    }
+  }
+
   #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {
     const started = performance.now()
     const hits = runScan(job.arena.memory, 0, { ...plan.work, ranges: plan.ranges })
@@ -255,6 +270,7 @@ class WorkerPool implements KernelExecutor {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     this.#slots.close()
     await this.#roundTrip.catch(() => undefined) // threads that cannot start have nothing to finish
     // Tasks are short, so they are let finish: destroy() would make their late replies an error event that nobody awaits.

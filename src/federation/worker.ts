@@ -1,3 +1,5 @@
+import { threadId } from 'node:worker_threads'
+import { collectGarbage } from '../cache/collect-garbage.js'
 import { compareRows } from '../cache/compare-rows.js'
 import type { ArenaHandle } from '../cache/executor.js'
 import { runEncode, runScan, runTraining } from '../cache/kernel.js'
@@ -17,6 +19,11 @@ function memoryOf(arena: ArenaHandle): WebAssembly.Memory {
 export default function runTask(task: WorkerTask): WorkerReplies[WorkerTask['kind']] {
   if (task.kind === 'ping') return null
   if (task.kind === 'compare') return compareRows(task.work)
+  if (task.kind === 'forget') {
+    memories.delete(task.arenaId)
+    collectGarbage()
+    return { threadId }
+  }
   const memory = memoryOf(task.arena)
   const started = performance.now()
   if (task.kind === 'encode') {

@@ -38,6 +38,66 @@ test('a full arena is followed by another one', () => {
   expect(pool.allocate(pool.allocationBytesMax + 1)).toBeNull()
 })
 
+test('law 11: an empty arena is given back, and counts for as long as anything refers to its memory', async () => {
+  const pool = new ArenaPool({ bytesMax: 100 * pageBytes, scratchSlots: 1 })
+  const piece = pool.allocate(pageBytes)!
+  await pool.giveBackEmpty()
+  expect(pool.arenaCount).toBe(1)
+  const stale = [piece.u8()]
+  const committed = pool.bytesCommitted
+  piece.free()
+  await pool.giveBackEmpty()
+  expect(pool.arenaCount).toBe(0)
+  expect(pool.bytesCommitted).toBe(committed)
+  expect(pool.bytesFree).toBe(pool.bytesMax - committed)
+  expect(pool.allocate(99 * pageBytes)).toBeNull()
+  expect(stale.pop()).toHaveLength(pageBytes)
+})
+
+test('law 11: an arena that something needs before all threads have forgotten it stays', async () => {
+  const asked: number[] = []
+  let answer = (): void => {}
+  const pool = new ArenaPool({
+    bytesMax: 100 * pageBytes,
+    scratchSlots: 1,
+    forget: (arenaId) => {
+      asked.push(arenaId)
+      return new Promise((resolve) => {
+        answer = resolve
+      })
+    },
+  })
+  const first = pool.allocate(pageBytes)!
+  first.free()
+  const committed = pool.bytesCommitted
+  const given = pool.giveBackEmpty()
+  const second = pool.allocate(pageBytes)!
+  expect(asked).toEqual([first.arena.id])
+  expect(second.arena).toBe(first.arena)
+  answer()
+  await given
+  expect(pool.arenaCount).toBe(1)
+  second.u8().fill(1)
+  second.free()
+  const again = pool.giveBackEmpty()
+  answer()
+  await again
+  expect([pool.arenaCount, committed]).toEqual([0, second.arena.memory.buffer.byteLength])
+})
+
+test('companions leave with the last piece that they are for', () => {
+  const pool = new ArenaPool({ bytesMax: 100 * pageBytes, scratchSlots: 1 })
+  const [first, second] = [pool.allocate(100)!, pool.allocate(100)!]
+  const free = pool.bytesFree
+  const companion = pool.allocateCompanion(pageBytes, first.arena, () => companion!.free())
+  first.free()
+  expect(pool.piecesIn(first.arena)).toBe(1)
+  expect(pool.bytesFree).toBeLessThan(free)
+  second.free()
+  expect(() => companion!.free()).toThrow('freed twice')
+  expect(pool.bytesFree).toBe(free + 256)
+})
+
 test('an allocation is freed once', () => {
   const piece = new ArenaPool({ bytesMax: 100 * pageBytes, scratchSlots: 1 }).allocate(100)!
   piece.free()

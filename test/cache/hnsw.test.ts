@@ -68,6 +68,7 @@ test('the codebook stays in place while recall is measured, whatever is trained 
     },
     train: (job, options) => pool.train(job, options),
     compare: (work, options) => pool.compare(work, options),
+    forget: (arenaId) => pool.forget(arenaId),
     close: () => pool.close(),
   }
   const { cache } = await openCache({ clusteredRowsMin, executor })

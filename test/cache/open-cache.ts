@@ -52,6 +52,7 @@ export async function openCache(
   const pool = new ArenaPool({
     bytesMax: options.memoryBytesMax ?? 512 * 1024 * 1024,
     scratchSlots: executor.scratchSlots,
+    forget: (arenaId) => executor.forget(arenaId),
   })
   const clock = options.clock ?? new ManualClock()
   const warnings: string[] = []

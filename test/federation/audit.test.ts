@@ -288,6 +288,7 @@ async function openBroken() {
     encode: (job, options) => inner.encode(job, options),
     train: (job, options) => inner.train(job, options),
     compare: (work, options) => inner.compare(work, options),
+    forget: (arenaId) => inner.forget(arenaId),
     scanAtOnce: (job) => {
       const reply = inner.scanAtOnce(job)
       return state.broken && reply !== null ? losing(reply) : reply

@@ -1,5 +1,5 @@
 import type { Worker } from 'node:worker_threads'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
 import type { KernelExecutor } from '../../src/cache/executor.js'
 import { seededRandom } from '../../src/core/clock.js'
@@ -134,6 +134,48 @@ test('of scans that arrive together and are dearer than handing them over, one r
   await new Promise(setImmediate)
   expect(executor.scanAtOnce(job)).not.toBeNull()
 })
+
+test("law 11: the memory of an arena is the system's again when the threads that worked in it have forgotten it", async () => {
+  const executor = openPool({ workers: 2 })
+  opened.push(executor)
+  const pool = new ArenaPool({
+    bytesMax: 500_000_000,
+    scratchSlots: executor.scratchSlots,
+    forget: (arenaId) => executor.forget(arenaId),
+  })
+  const before = process.memoryUsage.rss()
+  await useAndFree(executor, pool)
+  const used = process.memoryUsage.rss()
+  expect(used - before).toBeGreaterThan(250_000_000)
+  const committed = pool.bytesCommitted
+  await pool.giveBackEmpty()
+  expect(committed).toBeGreaterThan(250_000_000)
+  expect(pool.bytesCommitted).toBe(0)
+  // The system takes it back page by page.
+  await vi.waitFor(() => expect(used - process.memoryUsage.rss()).toBeGreaterThan(250_000_000), { timeout: 10_000 })
+})
+
+test('a thread that dies is not waited for to forget an arena', async () => {
+  const { value, threads } = await threadsOf(() => open(2))
+  const { executor, stored } = value
+  expect(await search(executor, stored, request)).toEqual(expected)
+  const forgotten = executor.forget(stored.job.arena.id)
+  await Promise.all(threads.map((thread) => thread.terminate()))
+  await forgotten
+  expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+/** Has threads search in an arena, fills much of it, and frees all; in a function of its own, whose variables go with it. */
+async function useAndFree(executor: KernelExecutor, pool: ArenaPool): Promise<void> {
+  const options = { vectors, dimension, metric: 'l2', quantized: false, blockRows: 20_000 } as const
+  const stored = await storeCollection(executor, pool, options)
+  const answers = Array.from({ length: 4 }, () => search(executor, stored, request))
+  for (const answer of await Promise.all(answers)) expect(answer).toEqual(expected)
+  const filler = pool.allocate(256_000_000, stored.job.arena)!
+  filler.u8().fill(1)
+  filler.free()
+  stored.free()
+}
 
 test('scans asked of a closed pool are refused', async () => {
   const { executor, stored } = await open(1)
