@@ -28,7 +28,7 @@ export class PlacedCodebook {
   readonly codebook: Codebook
   training: Learnt['training']
   tuning: Learnt['tuning']
-  /** Pinned versions that search with it. */
+  /** Segments of pinned versions that are searched with it. */
   pins = 0
   readonly #copies: CodebookCopies
 

@@ -1,13 +1,22 @@
+import type { Cell } from '../core/column.js'
 import type { CollectionRef } from '../core/generation.js'
-import { compareUtf8 } from '../core/id.js'
+import { compareUtf8, type RowId } from '../core/id.js'
 import { checkAnswer } from './answer-check.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
 import type { GraphKeeper } from './hnsw/graph-keeper.js'
-import { isDeleted, searchAtOnce, searchSegments } from './search.js'
-import { Pins, type ResidentSegment } from './segment.js'
-import { pinCodebooks } from './shelf.js'
-import type { CachedCollection, PinnedVersion, RowLocation } from './vector-cache.js'
+import { isDeleted, type SearchTarget, searchAtOnce, searchSegments } from './search.js'
+import type { ResidentSegment, Segment } from './segment.js'
+import { pinCodebooks, unpinCodebooks } from './shelf.js'
+import type {
+  AnswerCheck,
+  CachedCollection,
+  CallOptions,
+  PinnedVersion,
+  RowLocation,
+  ShardAnswer,
+  ShardQuery,
+} from './vector-cache.js'
 import type { Version } from './versions.js'
 
 interface PinOptions {
@@ -21,70 +30,122 @@ interface PinOptions {
 }
 
 /** Pins a version whose segments are all in memory; synchronous, so that none can leave before. */
-export function pinVersion(
-  version: Version,
-  { ref, info, checkedAtMs, executor, budget, graph }: PinOptions,
-): PinnedVersion {
-  const pins = new Pins()
-  for (const { segment } of version.segments) {
-    pins.addReading(segment)
-    budget.touch(segment)
+export const pinVersion = (version: Version, options: PinOptions): PinnedVersion => new PinnedSegments(version, options)
+
+/** A class, because every query makes one: an object of closures would be ten times as large. */
+class PinnedSegments implements PinnedVersion {
+  readonly #version: Version
+  readonly #options: PinOptions
+  readonly #target: SearchTarget
+
+  constructor(version: Version, options: PinOptions) {
+    const { segments, columns } = version
+    const { executor, budget } = options
+    this.#version = version
+    this.#options = options
+    this.#target = { segments, columns, executor, budget, choice: null }
+    for (const { segment } of segments) {
+      segment.startReading()
+      budget.touch(segment)
+    }
+    pinCodebooks(segments)
   }
-  const { segments, columns } = version
-  const target = { segments, columns, executor, budget, choice: null }
-  const unpinCodebooks = pinCodebooks(segments)
-  const residentAt = (location: RowLocation): ResidentSegment => segments[location.segment]!.segment.resident!
-  const partAt = ({ segment, position }: RowLocation): string => {
-    const of = segments[segment]!.segment
-    return of.runs[of.runOf(position)]!.part
+
+  get ref() {
+    return this.#options.ref
   }
-  const ordinalAt = (location: RowLocation): number => residentAt(location).ordinals[location.position]!
-  return {
-    ref,
-    generation: version.generation,
-    metric: info.metric,
-    model: info.model,
-    dimension: version.dimension,
-    columns,
-    rows: version.rows,
-    parts: version.parts.length,
-    witness: version.witness,
-    checkedAtMs,
+  get generation() {
+    return this.#version.generation
+  }
+  get metric() {
+    return this.#options.info.metric
+  }
+  get model() {
+    return this.#options.info.model
+  }
+  get dimension() {
+    return this.#version.dimension
+  }
+  get columns() {
+    return this.#version.columns
+  }
+  get rows() {
+    return this.#version.rows
+  }
+  get parts() {
+    return this.#version.parts.length
+  }
+  get witness() {
+    return this.#version.witness
+  }
+  get checkedAtMs() {
+    return this.#options.checkedAtMs
+  }
+
+  async search(query: ShardQuery, options: CallOptions): Promise<ShardAnswer> {
+    const { graph } = this.#options
+    const { readIdentity } = this.#version
+    const answer = await graph?.search({ ...this.#target, readIdentity, metric: this.metric }, query, options)
+    return answer ?? searchSegments(this.#target, query, options)
+  }
+
+  searchAtOnce(query: ShardQuery): ShardAnswer | null {
     // Only a graph can say whether it would answer.
-    searchAtOnce: (query) => (graph !== null && query.contract.kind === 'target' ? null : searchAtOnce(target, query)),
-    async search(query, options) {
-      const { readIdentity } = version
-      const answer = await graph?.search({ ...target, readIdentity, metric: info.metric }, query, options)
-      return answer ?? searchSegments(target, query, options)
-    },
-    check: (query, answer) => checkAnswer({ segments, columns, metric: info.metric, executor, budget }, query, answer),
-    async find(id, { signal }) {
-      signal.throwIfAborted()
-      const found: RowLocation[] = []
-      for (const [index, masked] of segments.entries()) {
-        const { ids, ordinals } = masked.segment.resident!
-        for (const position of ids.find(id))
-          if (!isDeleted(masked, ordinals, position)) found.push({ segment: index, position })
-      }
-      return found.sort((a, b) => compareUtf8(partAt(a), partAt(b)) || ordinalAt(a) - ordinalAt(b))
-    },
-    id: (location) => residentAt(location).ids.get(location.position),
-    async vector({ segment, position }, { signal }) {
-      const [vector] = await segments[segment]!.segment.vectors([position])
-      signal.throwIfAborted()
-      return vector!
-    },
-    cells(location, names) {
-      const { metadata } = residentAt(location)
-      const wanted =
-        names === undefined
-          ? columns.map((_, index) => index)
-          : names.map((name) => columns.findIndex((column) => column.name === name))
-      return wanted.map((index) => metadata!.cell(location.position, index))
-    },
-    release() {
-      pins.release()
-      unpinCodebooks()
-    },
+    if (this.#options.graph !== null && query.contract.kind === 'target') return null
+    return searchAtOnce(this.#target, query)
+  }
+
+  check(query: ShardQuery, answer: ShardAnswer): AnswerCheck {
+    return checkAnswer({ ...this.#target, metric: this.metric }, query, answer)
+  }
+
+  async find(id: RowId, { signal }: CallOptions): Promise<readonly RowLocation[]> {
+    signal.throwIfAborted()
+    const found: RowLocation[] = []
+    for (const [index, masked] of this.#version.segments.entries()) {
+      const { ids, ordinals } = masked.segment.resident!
+      for (const position of ids.find(id))
+        if (!isDeleted(masked, ordinals, position)) found.push({ segment: index, position })
+    }
+    return found.sort(
+      (a, b) => compareUtf8(this.#partAt(a), this.#partAt(b)) || this.#ordinalAt(a) - this.#ordinalAt(b),
+    )
+  }
+
+  id(location: RowLocation): RowId {
+    return this.#residentAt(location).ids.get(location.position)
+  }
+
+  async vector(location: RowLocation, { signal }: CallOptions): Promise<Float32Array> {
+    const [vector] = await this.#segmentAt(location).vectors([location.position])
+    signal.throwIfAborted()
+    return vector!
+  }
+
+  cell(location: RowLocation, column: number): Cell {
+    return this.#residentAt(location).metadata!.cell(location.position, column)
+  }
+
+  release(): void {
+    const { segments } = this.#version
+    for (const { segment } of segments) segment.stopReading()
+    unpinCodebooks(segments)
+  }
+
+  #segmentAt(location: RowLocation): Segment {
+    return this.#version.segments[location.segment]!.segment
+  }
+
+  #residentAt(location: RowLocation): ResidentSegment {
+    return this.#segmentAt(location).resident!
+  }
+
+  #partAt(location: RowLocation): string {
+    const segment = this.#segmentAt(location)
+    return segment.runs[segment.runOf(location.position)]!.part
+  }
+
+  #ordinalAt(location: RowLocation): number {
+    return this.#residentAt(location).ordinals[location.position]!
   }
 }

@@ -305,11 +305,11 @@ const tuneGroups = (places: readonly Place[], query: ShardQuery, choice: ScanCho
 
 /** Of rows whose originals are in memory. */
 function hitsOf(shelves: readonly Shelf[], reply: ScanReply): ShardHit[] {
+  const { distances, blocks, rows } = reply
   const hits: ShardHit[] = []
-  for (const [i, distance] of reply.distances.entries()) {
-    const shelf = shelves[reply.blocks[i]!]!
-    if (shelf.block.vectors !== 0)
-      hits.push(hitAt(shelf.masked, { segment: shelf.index, position: reply.rows[i]! }, distance))
+  for (let i = 0; i < distances.length; i++) {
+    const { masked, index, block } = shelves[blocks[i]!]!
+    if (block.vectors !== 0) hits.push(hitAt(masked, { segment: index, position: rows[i]! }, distances[i]!))
   }
   return hits
 }

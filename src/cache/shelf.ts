@@ -20,13 +20,13 @@ export interface MaskedSegment {
   readonly codebook: PlacedCodebook
 }
 
-/** Keeps the codebooks of a version's segments in place until the answer is called, once. */
-export function pinCodebooks(segments: readonly MaskedSegment[]): () => void {
-  const codebooks = new Set(segments.map(({ codebook }) => codebook))
-  for (const codebook of codebooks) codebook.pins++
-  return () => {
-    for (const codebook of codebooks) codebook.pins--
-  }
+/** Keeps the codebooks of a version's segments in place until `unpinCodebooks` is called, once. */
+export function pinCodebooks(segments: readonly MaskedSegment[]): void {
+  for (const { codebook } of segments) codebook.pins++
+}
+
+export function unpinCodebooks(segments: readonly MaskedSegment[]): void {
+  for (const { codebook } of segments) codebook.pins--
 }
 
 /** A segment that can contribute rows, with the place of its bitmap. */

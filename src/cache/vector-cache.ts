@@ -9,7 +9,7 @@ import type { Predicate } from '../core/predicate.js'
 import type { Calibration } from './hnsw/calibration.js'
 import type { TuningStatistics } from './tuning.js'
 
-interface CallOptions {
+export interface CallOptions {
   readonly signal: AbortSignal
 }
 
@@ -131,8 +131,8 @@ export interface PinnedVersion {
   id(location: RowLocation): RowId
   /** float32[dimension], a copy; read from disk where it is not in memory. */
   vector(location: RowLocation, options: CallOptions): Promise<Float32Array>
-  /** Values of the named columns (all when undefined), in that order. */
-  cells(location: RowLocation, columns?: readonly string[]): readonly Cell[]
+  /** @param column its place in `columns` */
+  cell(location: RowLocation, column: number): Cell
   release(): void
 }
 

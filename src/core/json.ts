@@ -44,8 +44,10 @@ export function parseJson(
 
 /** JSON text with bigints in full, keys in their order. NaN and Infinity are defects of the caller (RangeError). */
 export function stringifyJson(value: JsonValue): string {
-  return writeJson(value, (keys) => keys)
+  return writeJson(value, asTheyAre)
 }
+
+const asTheyAre = (keys: string[]): string[] => keys
 
 /** Writes a value with the keys of each object in the order given. Properties that are undefined are left out. */
 export function writeJson(value: JsonValue, order: (keys: string[]) => string[]): string {

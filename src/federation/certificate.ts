@@ -7,13 +7,15 @@ export function certificateOf({
 }: Pick<ShardAnswer, 'contract' | 'recallExpected'>): Certificate {
   switch (contract.kind) {
     case 'exact':
-      return { kind: 'proven' }
+      return proven
     case 'certified':
       return { kind: 'certified', missProbability: contract.missProbability }
     case 'target':
       return { kind: 'target', recallTarget: contract.recall, recallExpected: recallExpected ?? contract.recall }
   }
 }
+
+const proven: Certificate = { kind: 'proven' }
 
 /**
  * What a merge of shards may claim (law 6): the weakest of them, because every row of the merged top k is in the top k of
@@ -24,7 +26,7 @@ export function certificateOf({
  * that any is lost is at most k * (p / k) = p, whatever the number of shards; with different p, at most the largest.
  */
 export function weakest(certificates: readonly Certificate[]): Certificate {
-  return certificates.reduce((a, b) => (strength(b) < strength(a) ? b : a), { kind: 'proven' })
+  return certificates.reduce((a, b) => (strength(b) < strength(a) ? b : a), proven)
 }
 
 /** Larger claims more: fused < target (by what is expected) < certified (by miss probability) < proven. */

@@ -17,7 +17,7 @@ import type { Log } from './log.js'
 import { openPins, type Pins } from './pins.js'
 import { type ConsistencyOf, checkKnownSpaces, defaultConsistency, planQuery, stricter } from './planner.js'
 import type { Query } from './query.js'
-import { readResults } from './results.js'
+import { readResults, readVectors } from './results.js'
 import { readRow } from './row.js'
 import { type SearchContext, search } from './search.js'
 import { createUpkeep } from './upkeep.js'
@@ -244,10 +244,9 @@ export function createGateway(options: GatewayOptions): Gateway {
           },
           { catalog, cache, pins, deadline },
           async (version, location) => {
-            const row = { ...ref, id, distance: 0, part: '', row: 0, version, location }
-            const wanted = { select: null, includeVectors: includeVector }
-            const [result] = await readResults([row], wanted, { signal: deadline.signal })
-            return result!
+            const ranking = { rows: [{ id, distance: 0, location }], versionOf: () => version }
+            const vectors = includeVector ? await readVectors(ranking, deadline) : null
+            return readResults(ranking, null, vectors)[0]!
           },
         ),
       ),

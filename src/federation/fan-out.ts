@@ -1,6 +1,7 @@
 /** Shards side by side, each with its own outcome (law 5). */
 import { setMaxListeners } from 'node:events'
 import type { PinnedVersion, ShardAnswer, ShardQuery, VectorCache } from '../cache/vector-cache.js'
+import type { Clock } from '../core/clock.js'
 import { type GatewayError, toGatewayError } from '../core/errors.js'
 import type { BackendId } from '../core/generation.js'
 import type { AnswerObserver } from './audit.js'
@@ -35,7 +36,7 @@ interface FanOut {
   readonly deadline: Deadline
   /** Is shown every answer; null: there is none. */
   readonly audit: AnswerObserver | null
-  readonly monotonicMs: () => number
+  readonly clock: Clock
 }
 
 /**
@@ -43,14 +44,23 @@ interface FanOut {
  * by itself: a pull for those who ask next, a search until it notices the signal; its result is dropped and its pin
  * released.
  */
-export async function fanOut(
+export function fanOut(
   shards: readonly Shard[],
+  query: ShardQuery,
+  context: FanOut,
+): readonly ShardOutcome[] | Promise<readonly ShardOutcome[]> {
+  const outcomes = searchAllAtOnce(shards, query, context)
+  return outcomes.every((outcome) => outcome !== null) ? outcomes : searchLeft(shards, outcomes, query, context)
+}
+
+/** @param outcomes null for shards that are still to be searched; filled in */
+async function searchLeft(
+  shards: readonly Shard[],
+  outcomes: (ShardOutcome | null)[],
   query: ShardQuery,
   context: FanOut,
 ): Promise<readonly ShardOutcome[]> {
   const { deadline } = context
-  const outcomes = searchAllAtOnce(shards, query, context)
-  if (outcomes.every((outcome) => outcome !== null)) return outcomes
   // Every shard listens, and Node takes more than ten listeners for a leak.
   if (shards.length > 10) setMaxListeners(0, deadline.signal)
   const next = startOrder(shards, context.cache)
@@ -119,12 +129,12 @@ function searchAllAtOnce(shards: readonly Shard[], query: ShardQuery, context: F
 
 /** Synchronous, so that no deadline passes and nobody cancels meanwhile. */
 function searchAtOnce(shard: Shard, query: ShardQuery, context: FanOut): ShardOutcome | null {
-  const { pins, audit, monotonicMs } = context
-  const startMs = monotonicMs()
+  const { pins, audit, clock } = context
+  const startMs = clock.monotonicMs()
   try {
     const version = pins.atOnce(shard.collection, shard.wanted)
     if (version === null) return null
-    const pinMs = monotonicMs() - startMs
+    const pinMs = clock.monotonicMs() - startMs
     if (version.rows === 0) return { kind: 'hits', shard, version, answer: nothing, pinMs }
     if (version.dimension !== query.vector.length) return { kind: 'mismatch', shard, version }
     const answer = version.searchAtOnce(query)
@@ -137,11 +147,11 @@ function searchAtOnce(shard: Shard, query: ShardQuery, context: FanOut): ShardOu
 }
 
 async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Promise<ShardOutcome> {
-  const { pins, deadline, audit, monotonicMs } = context
-  const startMs = monotonicMs()
+  const { pins, deadline, audit, clock } = context
+  const startMs = clock.monotonicMs()
   try {
     return await pins.use(shard.collection, shard.wanted, async (version) => {
-      const pinMs = monotonicMs() - startMs
+      const pinMs = clock.monotonicMs() - startMs
       if (version.rows === 0) return { kind: 'hits', shard, version, answer: nothing, pinMs }
       if (version.dimension !== query.vector.length) return { kind: 'mismatch', shard, version }
       deadline.signal.throwIfAborted()

@@ -26,58 +26,76 @@ interface SharedPin {
 }
 
 /** @param request its signal ends waiting for pins; aborted when the request is over */
-export function openPins(cache: VectorCache, request: { readonly signal: AbortSignal }): Pins {
-  const pins = new Map<string, SharedPin>()
-  let closed = false
+export const openPins = (cache: VectorCache, request: { readonly signal: AbortSignal }): Pins =>
+  new RequestPins(cache, request)
 
-  const keyOf = (collection: CachedCollection, wanted: VersionWanted): string =>
-    `${formatCollection(collection.ref)}\n${versionKey(wanted)}`
-  const share = (collection: CachedCollection, wanted: VersionWanted): SharedPin => {
+class RequestPins implements Pins {
+  readonly #cache: VectorCache
+  readonly #request: { readonly signal: AbortSignal }
+  readonly #pins = new Map<string, SharedPin>()
+  #closed = false
+
+  constructor(cache: VectorCache, request: { readonly signal: AbortSignal }) {
+    this.#cache = cache
+    this.#request = request
+  }
+
+  atOnce(collection: CachedCollection, wanted: VersionWanted): PinnedVersion | null {
     const key = keyOf(collection, wanted)
-    let pin = pins.get(key)
+    const pin = this.#pins.get(key)
+    if (pin !== undefined) return pin.ready
+    const version = this.#cache.pinAtOnce(collection, wanted)
+    if (version !== null) this.#pins.set(key, { ready: version, waiting: null, users: 0 })
+    return version
+  }
+
+  async use<T>(
+    collection: CachedCollection,
+    wanted: VersionWanted,
+    work: (version: PinnedVersion) => Promise<T>,
+  ): Promise<T> {
+    const pin = this.#share(collection, wanted)
+    pin.users += 1
+    try {
+      pin.ready ??= await pin.waiting!
+      this.#request.signal.throwIfAborted()
+      return await work(pin.ready)
+    } finally {
+      pin.users -= 1
+      if (this.#closed && pin.users === 0) release(pin)
+    }
+  }
+
+  get busy(): boolean {
+    for (const pin of this.#pins.values()) if (pin.users > 0) return true
+    return false
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const pin of this.#pins.values()) if (pin.users === 0) release(pin)
+  }
+
+  #share(collection: CachedCollection, wanted: VersionWanted): SharedPin {
+    const key = keyOf(collection, wanted)
+    let pin = this.#pins.get(key)
     if (pin === undefined) {
-      pin = { ready: null, waiting: cache.pin(collection, wanted, { signal: request.signal }), users: 0 }
-      pins.set(key, pin)
+      const waiting = this.#cache.pin(collection, wanted, { signal: this.#request.signal })
+      pin = { ready: null, waiting, users: 0 }
+      this.#pins.set(key, pin)
     }
     return pin
   }
-  const release = (pin: SharedPin): void => {
-    if (pin.ready !== null) pin.ready.release()
-    // A pin that failed holds nothing; whoever waited for it has the error.
-    else void pin.waiting!.then((version) => version.release()).catch(() => undefined)
-  }
-
-  return {
-    atOnce(collection, wanted) {
-      const key = keyOf(collection, wanted)
-      const pin = pins.get(key)
-      if (pin !== undefined) return pin.ready
-      const version = cache.pinAtOnce(collection, wanted)
-      if (version !== null) pins.set(key, { ready: version, waiting: null, users: 0 })
-      return version
-    },
-    async use(collection, wanted, work) {
-      const pin = share(collection, wanted)
-      pin.users += 1
-      try {
-        pin.ready ??= await pin.waiting!
-        request.signal.throwIfAborted()
-        return await work(pin.ready)
-      } finally {
-        pin.users -= 1
-        if (closed && pin.users === 0) release(pin)
-      }
-    },
-    get busy() {
-      for (const pin of pins.values()) if (pin.users > 0) return true
-      return false
-    },
-    close() {
-      closed = true
-      for (const pin of pins.values()) if (pin.users === 0) release(pin)
-    },
-  }
 }
+
+function release(pin: SharedPin): void {
+  if (pin.ready !== null) pin.ready.release()
+  // A pin that failed holds nothing; whoever waited for it has the error.
+  else void pin.waiting!.then((version) => version.release()).catch(() => undefined)
+}
+
+const keyOf = (collection: CachedCollection, wanted: VersionWanted): string =>
+  `${formatCollection(collection.ref)}\n${versionKey(wanted)}`
 
 /** Equal texts want the same version. */
 export function versionKey(wanted: VersionWanted): string {

@@ -39,16 +39,14 @@ export function planAtOnce(catalog: Catalog, query: Query, consistencyOf: Consis
 }
 
 function planOf(resolved: readonly Resolved[], query: Query, consistencyOf: ConsistencyOf): Plan {
-  const plan = {
-    shards: resolved.flatMap((entry) =>
-      entry.kind === 'collection'
-        ? [{ collection: entry.collection, wanted: versionWanted(query, entry.collection, consistencyOf) }]
-        : [],
-    ),
-    unlisted: resolved.flatMap((entry) => (entry.kind === 'unlisted' ? [entry] : [])),
+  const shards: Shard[] = []
+  const unlisted: Plan['unlisted'][number][] = []
+  for (const entry of resolved) {
+    if (entry.kind === 'unlisted') unlisted.push(entry)
+    else shards.push({ collection: entry.collection, wanted: versionWanted(query, entry.collection, consistencyOf) })
   }
   refuseIdleAsOf(query, resolved)
-  return plan
+  return { shards, unlisted }
 }
 
 /** The most specific `as_of` entry decides, then the request's consistency, then the collection's default. */

@@ -12,16 +12,16 @@ import type { Query } from './query.js'
 
 /** One line a collection asked, in the plan's order, then sources that could not be listed. */
 export function sourceReceipts(plan: Plan, outcomes: readonly ShardOutcome[], nowMs: number): readonly SourceReceipt[] {
-  const unlisted = plan.unlisted.map(
-    ({ ref, error }): SourceReceipt => ({
+  const receipts = outcomes.map((outcome) => sourceReceipt(outcome, nowMs))
+  for (const { ref, error } of plan.unlisted)
+    receipts.push({
       ...ref,
       status: 'failed',
       code: error.code,
       reason: error.message,
       retryAfterMs: error.retryAfterMs ?? null,
-    }),
-  )
-  return [...outcomes.map((outcome) => sourceReceipt(outcome, nowMs)), ...unlisted]
+    })
+  return receipts
 }
 
 function sourceReceipt(outcome: ShardOutcome, nowMs: number): SourceReceipt {
@@ -76,7 +76,7 @@ interface Answered {
 }
 
 export function makeReceipt(query: Query, { sources, certificate, results, vector }: Answered): Receipt {
-  const answered = sources.flatMap((source) => (source.status === 'ok' ? [source] : []))
+  const answered = sources.filter((source) => source.status === 'ok')
   const ranked = answered.find((source) => source.rows > 0) ?? answered[0]
   const request = query.receipt === 'full' ? repeatableRequest(query, vector) : null
   return {

@@ -6,7 +6,16 @@ import type { Hit } from '../core/hit.js'
 import { suggestion } from '../core/suggestion.js'
 import type { Result, ResultField } from './answer.js'
 
-/** A hit and the version that can read its row. */
+/** A row of an answer in its version. */
+type FoundRow = Pick<ShardHit, 'id' | 'distance' | 'location'>
+
+/** Rows in the order of an answer, and the version that can read each. */
+export interface Ranking {
+  readonly rows: readonly FoundRow[]
+  versionOf(index: number): PinnedVersion
+}
+
+/** A hit among hits of other versions. */
 export interface LocatedHit extends Hit {
   readonly version: PinnedVersion
   readonly location: RowLocation
@@ -26,60 +35,47 @@ export function locateHits(version: PinnedVersion, hits: readonly ShardHit[]): r
   }))
 }
 
-/** What of a row a caller wants. `select` null: every column; []: none. */
-interface Wanted {
-  readonly select: readonly string[] | null
-  readonly includeVectors: boolean
-}
-
-/** Copies the rows out of their versions, which may be released afterwards. */
-export async function readResults(
-  hits: readonly LocatedHit[],
-  wanted: Wanted,
+/** float32[dimension] a row. */
+export const readVectors = (
+  { rows, versionOf }: Ranking,
   options: { readonly signal: AbortSignal },
-): Promise<readonly Result[]> {
-  const columnsOf = new Map<PinnedVersion, readonly Column[]>()
-  const vectors = wanted.includeVectors
-    ? await Promise.all(hits.map(({ version, location }) => version.vector(location, options)))
-    : null
-  return hits.map((hit, i) => {
-    let columns = columnsOf.get(hit.version)
-    if (columns === undefined) {
-      columns = selectedColumns(hit.version.columns, wanted.select)
-      columnsOf.set(hit.version, columns)
+): Promise<readonly Float32Array[]> =>
+  Promise.all(rows.map(({ location }, i) => versionOf(i).vector(location, options)))
+
+/**
+ * Copies the rows out of their versions, which may be released afterwards.
+ * @param select null: every column; []: none
+ * @param vectors one a row; null: not asked for
+ */
+export function readResults(
+  { rows, versionOf }: Ranking,
+  select: readonly string[] | null,
+  vectors: readonly Float32Array[] | null,
+): readonly Result[] {
+  let version: PinnedVersion | null = null
+  let columns: readonly number[] | null = null
+  return rows.map((row, i) => {
+    const of = versionOf(i)
+    if (of !== version) {
+      version = of
+      columns = of.columns.length === 0 || select?.length === 0 ? null : selectedColumns(of.columns, select)
     }
-    return readResult(hit, columns, { select: wanted.select, vector: vectors?.[i] ?? null })
+    const { backend, collection } = of.ref
+    const metadata = columns?.map((column) => readField(of, row.location, column)) ?? null
+    return { id: row.id, distance: row.distance, backend, collection, metadata, vector: vectors?.[i] ?? null }
   })
 }
 
-function readResult(
-  hit: LocatedHit,
-  columns: readonly Column[],
-  { select, vector }: { readonly select: readonly string[] | null; readonly vector: Float32Array | null },
-): Result {
-  const { version, location } = hit
-  return {
-    id: hit.id,
-    distance: hit.distance,
-    backend: hit.backend,
-    collection: hit.collection,
-    metadata: version.columns.length === 0 || select?.length === 0 ? null : readFields(version, location, columns),
-    vector,
-  }
+function readField(version: PinnedVersion, location: RowLocation, column: number): ResultField {
+  const { name, type } = version.columns[column]!
+  return { name, type, value: version.cell(location, column) }
 }
 
-function readFields(version: PinnedVersion, location: RowLocation, columns: readonly Column[]): ResultField[] {
-  if (columns.length === 0) return []
-  const cells = version.cells(
-    location,
-    columns.map((column) => column.name),
-  )
-  return columns.map(({ name, type }, i) => ({ name, type, value: cells[i]! }))
-}
-
-/** In the order selected; a collection without one of the columns answers without it. */
-const selectedColumns = (columns: readonly Column[], select: readonly string[] | null): readonly Column[] =>
-  select === null ? columns : select.flatMap((name) => columns.find((column) => column.name === name) ?? [])
+/** Their places, in the order selected; a collection without one of the columns answers without it. */
+const selectedColumns = (columns: readonly Column[], select: readonly string[] | null): readonly number[] =>
+  select === null
+    ? columns.map((_, i) => i)
+    : select.map((name) => columns.findIndex((column) => column.name === name)).filter((i) => i >= 0)
 
 /**
  * Throws LG_INVALID_REQUEST for a selected column that no searched collection has.

@@ -16,7 +16,7 @@ import type { Pins } from './pins.js'
 import { type ConsistencyOf, checkKnownSpaces, type Plan, planAtOnce, planQuery, versionWanted } from './planner.js'
 import type { Query } from './query.js'
 import { makeReceipt, sourceReceipts } from './receipt.js'
-import { checkSelect, type LocatedHit, locateHits, readResults } from './results.js'
+import { checkSelect, type LocatedHit, locateHits, type Ranking, readResults, readVectors } from './results.js'
 import { primingError, readRow } from './row.js'
 import { checkSpaces, type Space, spaceKey } from './spaces.js'
 
@@ -42,11 +42,12 @@ export async function search(query: Query, context: SearchContext, pins: Pins, d
   checkKnownSpaces(plan, query, vector.length, context.cache)
 
   const { k, recall: contract, filter, distanceMax } = query
-  const outcomes = await fanOut(
+  const fanned = fanOut(
     plan.shards,
     { vector, k, contract, filter, distanceMax },
-    { cache: context.cache, pins, deadline, audit: context.audit, monotonicMs: () => context.clock.monotonicMs() },
+    { cache: context.cache, pins, deadline, audit: context.audit, clock: context.clock },
   )
+  const outcomes = fanned instanceof Promise ? await fanned : fanned
   report(outcomes, context.log)
   checkPinnedSpaces(outcomes, query, vector.length)
   const answered = outcomes.filter((outcome) => outcome.kind === 'hits')
@@ -54,8 +55,9 @@ export async function search(query: Query, context: SearchContext, pins: Pins, d
   if (query.requireComplete) refuseIncomplete(plan, outcomes)
   if (query.select !== null && answered.length === outcomes.length) checkAnsweredSelect(query.select, answered)
 
-  const { hits, certificate } = merge(answered, query)
-  const results = await readResults(hits, query, deadline)
+  const { ranking, certificate } = merge(answered, query)
+  const vectors = query.includeVectors ? await readVectors(ranking, deadline) : null
+  const results = readResults(ranking, query.select, vectors)
   if (query.receipt === 'none') return { results, receipt: null }
   const sources = sourceReceipts(plan, outcomes, context.clock.now())
   return { results, receipt: makeReceipt(query, { sources, certificate, results, vector }) }
@@ -158,10 +160,10 @@ function checkAnsweredSelect(select: readonly string[], answered: readonly Hits[
 function merge(
   answered: readonly Hits[],
   { k }: Query,
-): { readonly hits: readonly LocatedHit[]; readonly certificate: Certificate } {
+): { readonly ranking: Ranking; readonly certificate: Certificate } {
   if (answered.length === 1) {
     const { version, answer } = answered[0]!
-    return { hits: locateHits(version, answer.hits), certificate: certificateOf(answer) }
+    return { ranking: { rows: answer.hits, versionOf: () => version }, certificate: certificateOf(answer) }
   }
   const bySpace = new Map<string, (readonly LocatedHit[])[]>()
   for (const { version, answer } of answered) {
@@ -173,6 +175,10 @@ function merge(
   }
   const rankings = [...bySpace.values()].map((lists) => mergeTopK(lists, k))
   const spaces = new Set(answered.flatMap(({ version }) => (version.rows > 0 ? spaceKey(version) : [])))
-  if (spaces.size > 1) return { hits: fuseRanks(rankings, k), certificate: { kind: 'fused' } }
-  return { hits: rankings[0] ?? [], certificate: weakest(answered.map(({ answer }) => certificateOf(answer))) }
+  const fused = spaces.size > 1
+  const hits = fused ? fuseRanks(rankings, k) : (rankings[0] ?? [])
+  return {
+    ranking: { rows: hits, versionOf: (i) => hits[i]!.version },
+    certificate: fused ? { kind: 'fused' } : weakest(answered.map(({ answer }) => certificateOf(answer))),
+  }
 }

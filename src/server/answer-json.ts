@@ -8,13 +8,14 @@ import { float32Text } from './float32-text.js'
 /** { results, receipt? } */
 export function answerJson({ results, receipt }: Answer): string {
   let text = '{"results":['
-  let names = ''
-  for (const [i, result] of results.entries()) {
-    const before = results[i - 1]
+  let before: Result | null = null
+  let place = ''
+  for (const result of results) {
     // Neighbours mostly are of one collection.
     if (before?.collection !== result.collection || before.backend !== result.backend)
-      names = `"backend":${JSON.stringify(result.backend)},"collection":${JSON.stringify(result.collection)}`
-    text += i === 0 ? resultJson(result, names) : `,${resultJson(result, names)}`
+      place = `,"backend":${nameJson(result.backend)},"collection":${nameJson(result.collection)}`
+    text += before === null ? resultJson(result, place) : `,${resultJson(result, place)}`
+    before = result
   }
   return receipt === null ? `${text}]}` : `${text}],"receipt":${receiptJson(receipt)}}`
 }
@@ -22,16 +23,36 @@ export function answerJson({ results, receipt }: Answer): string {
 /** Integers in full digits, strings as strings. */
 export const idJson = (id: RowId): string => (typeof id === 'bigint' ? id.toString() : JSON.stringify(id))
 
-/** @param names backend and collection as members */
-function resultJson(result: Result, names: string): string {
-  let text = `{"id":${idJson(result.id)},"distance":${float32Text(result.distance)},${names}`
+/** @param place backend and collection as further members */
+function resultJson(result: Result, place: string): string {
+  let text = `{"id":${idJson(result.id)},"distance":${float32Text(result.distance)}${place}`
   if (result.metadata !== null) text += `,"metadata":${metadataJson(result.metadata)}`
   if (result.vector !== null) text += `,"vector":${vectorJson(result.vector)}`
   return `${text}}`
 }
 
-export const metadataJson = (fields: NonNullable<Result['metadata']>): string =>
-  `{${fields.map((field) => `${JSON.stringify(field.name)}:${cellToJson(field.value, field.type)}`).join(',')}}`
+export function metadataJson(fields: NonNullable<Result['metadata']>): string {
+  let text = '{'
+  for (let i = 0; i < fields.length; i++) {
+    const { name, value, type } = fields[i]!
+    text += `${i === 0 ? '' : ','}${nameJson(name)}:${cellToJson(value, type)}`
+  }
+  return `${text}}`
+}
+
+/** Of collections and columns: the same few come with every answer. */
+const nameTexts = new Map<string, string>()
+const nameTextsMax = 1000
+
+function nameJson(name: string): string {
+  let text = nameTexts.get(name)
+  if (text === undefined) {
+    text = JSON.stringify(name)
+    if (nameTexts.size >= nameTextsMax) nameTexts.clear()
+    nameTexts.set(name, text)
+  }
+  return text
+}
 
 export const vectorJson = (vector: Float32Array): string => `[${Array.from(vector, float32Text).join(',')}]`
 
@@ -58,7 +79,7 @@ function certificateJson(certificate: Certificate): string {
 }
 
 function sourceJson(source: SourceReceipt): string {
-  const name = `{"backend":${JSON.stringify(source.backend)},"collection":${JSON.stringify(source.collection)},"status":"${source.status}"`
+  const name = `{"backend":${nameJson(source.backend)},"collection":${nameJson(source.collection)},"status":"${source.status}"`
   switch (source.status) {
     case 'ok':
       return (

@@ -11,18 +11,28 @@ export function float32Text(value: number): string {
   const f = Math.fround(value)
   if (!Number.isFinite(f)) return String(value)
   if (Number.isInteger(f) && Math.abs(f) < 1e7) return String(f === 0 ? 0 : f)
-  const exponent = Math.floor(Math.log10(Math.abs(f)))
+  const magnitude = Math.abs(f)
+  const exponent = Math.floor(Math.log10(magnitude))
   // Below the normal range a float32 has fewer significant digits.
-  for (let digits = exponent < -37 ? 1 : 6; digits <= 9; digits++) {
-    const candidate = roundTo(f, digits, exponent)
-    if (Math.fround(candidate) === f) return String(candidate)
+  const digitsMin = exponent < -37 ? 1 : 6
+  for (let digits = digitsMin; digits <= 9; digits++) {
+    const decimals = digits - 1 - exponent
+    const power = exactPowers[decimals]
+    const scaled = power === undefined ? null : Math.round(magnitude * power)
+    // The float64 nearest to that decimal, so that String() writes just these digits.
+    const candidate = scaled === null ? Number(magnitude.toPrecision(digits)) : scaled / power!
+    if (Math.fround(candidate) !== magnitude) continue
+    const hasZeros = digits === digitsMin // only the first one tried may end in zeros
+    const text = scaled === null || hasZeros || decimals > 9 ? String(candidate) : decimalText(scaled, decimals)
+    return f < 0 ? `-${text}` : text
   }
   throw new Error(`float32Text: nine digits must read back as ${f}`)
 }
 
-/** `f` rounded to some significant digits: the float64 nearest to that decimal, so that String() writes just these digits. */
-function roundTo(f: number, digits: number, exponent: number): number {
-  const decimals = digits - 1 - exponent
-  const power = exactPowers[decimals]
-  return power === undefined ? Number(f.toPrecision(digits)) : Math.round(f * power) / power
+/** `scaled` / 10^decimals. Small integers are written several times faster than fractions. */
+function decimalText(scaled: number, decimals: number): string {
+  const power = exactPowers[decimals]!
+  const whole = Math.floor(scaled / power)
+  // The leading 1 keeps zeros behind the point.
+  return decimals === 0 ? String(whole) : `${whole}.${String(scaled - whole * power + power).slice(1)}`
 }

@@ -26,24 +26,28 @@ export function createMetrics(gateway: Gateway, connections: ConnectionCounts, r
     labelNames: ['route', 'method', 'status'] as const,
     buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
+    collect: () => requestPending.hand(),
   })
   const queries = new Counter({
     name: 'lakegate_queries_total',
     help: 'Queries by outcome: complete, partial, or the code of the error.',
     labelNames: ['outcome'] as const,
     registers,
+    collect: () => queryPending.hand(),
   })
   const certificates = new Counter({
     name: 'lakegate_certificates_total',
     help: 'Answers by the kind of their certificate.',
     labelNames: ['kind'] as const,
     registers,
+    collect: () => certificatePending.hand(),
   })
   const sources = new Counter({
     name: 'lakegate_source_outcomes_total',
     help: 'Shards of answers by backend and what became of them.',
     labelNames: ['backend', 'status'] as const,
     registers,
+    collect: () => sourcePending.hand(),
   })
   const gauge = (name: string, help: string, read: () => number): void => {
     new Gauge({
@@ -86,14 +90,19 @@ export function createMetrics(gateway: Gateway, connections: ConnectionCounts, r
   })
   gauge('lakegate_ready', '1 when every source has been listed once.', () => (gateway.ready() ? 1 : 0))
   if (gateway.auditStatistics() !== null) auditMetrics(gateway, registers)
-  // prom-client hashes labels at every lookup; there are few of each.
+  const requestPending = new PendingMetrics()
+  const queryPending = new PendingMetrics()
+  const certificatePending = new PendingMetrics()
+  const sourcePending = new PendingMetrics()
   const requestChildren = childrenOf((route: string) =>
-    childrenOf((method: string) => childrenOf((status: number) => requests.labels(route, method, String(status)))),
+    childrenOf((method: string) =>
+      childrenOf((status: number) => requestPending.durations(requests.labels(route, method, String(status)))),
+    ),
   )
-  const queryChildren = childrenOf((outcome: string) => queries.labels(outcome))
-  const certificateChildren = childrenOf((kind: string) => certificates.labels(kind))
+  const queryChildren = childrenOf((outcome: string) => queryPending.count(queries.labels(outcome)))
+  const certificateChildren = childrenOf((kind: string) => certificatePending.count(certificates.labels(kind)))
   const sourceChildren = childrenOf((backend: string) =>
-    childrenOf((status: string) => sources.labels(backend, status)),
+    childrenOf((status: string) => sourcePending.count(sources.labels(backend, status))),
   )
   return {
     registry,
@@ -157,6 +166,50 @@ function auditMetrics(gateway: Gateway, registers: Registry[]): void {
         if (expected > 0) this.set({ contract }, 1 - missed / expected)
     },
   })
+}
+
+/** Durations that are kept before prom-client is told of them. */
+const durationsMax = 256
+
+/**
+ * What happened since prom-client was told. It hashes and checks labels for every event, which among the other work of a query
+ * takes microseconds; it is told when it is asked.
+ */
+class PendingMetrics {
+  readonly #handOvers: (() => void)[] = []
+
+  hand(): void {
+    for (const handOver of this.#handOvers) handOver()
+  }
+
+  count(child: { inc(count: number): void }): { inc(): void } {
+    let count = 0
+    this.#handOvers.push(() => {
+      if (count > 0) child.inc(count)
+      count = 0
+    })
+    return {
+      inc: () => {
+        count += 1
+      },
+    }
+  }
+
+  durations(child: { observe(seconds: number): void }): { observe(seconds: number): void } {
+    const seen = new Float64Array(durationsMax)
+    let count = 0
+    const handOver = (): void => {
+      for (let i = 0; i < count; i++) child.observe(seen[i]!)
+      count = 0
+    }
+    this.#handOvers.push(handOver)
+    return {
+      observe: (seconds) => {
+        seen[count++] = seconds
+        if (count === durationsMax) handOver()
+      },
+    }
+  }
 }
 
 function childrenOf<K, T>(make: (key: K) => T): (key: K) => T {

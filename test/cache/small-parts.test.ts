@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { VectorCacheHandle } from '../../src/cache/create-vector-cache.js'
+import type { RowLocation } from '../../src/cache/vector-cache.js'
 import { seededRandom } from '../../src/core/clock.js'
 import type { Predicate } from '../../src/core/predicate.js'
 import { ask, bruteForce, fresh, idsAndDistances, never, openCache } from './open-cache.js'
@@ -43,6 +44,7 @@ async function expectExact(cache: VectorCacheHandle, source: ScriptedSource, wan
 /** Everything a caller can read of the answers: values, filters, look-ups by id, parts and rows. */
 async function read(cache: VectorCacheHandle, source: ScriptedSource) {
   const pinned = await cache.pin(source.collection(), fresh, { signal: never })
+  const cellsAt = (location: RowLocation) => [pinned.cell(location, 0), pinned.cell(location, 1)]
   try {
     const filter: Predicate = { op: 'lt', column: 'number', value: 3 }
     const answers = []
@@ -56,13 +58,13 @@ async function read(cache: VectorCacheHandle, source: ScriptedSource) {
             distance,
             part,
             row,
-            ...pinned.cells(location),
+            ...cellsAt(location),
             pinned.id(location),
             await pinned.vector(location, { signal: never }),
           ])
       }
     const found = await pinned.find(33n, { signal: never })
-    return { rows: pinned.rows, answers, found: found.map((location) => pinned.cells(location)) }
+    return { rows: pinned.rows, answers, found: found.map(cellsAt) }
   } finally {
     pinned.release()
   }

@@ -168,12 +168,10 @@ export class ScriptedCache implements VectorCache {
         rows.flatMap((candidate, position) => (candidate.id === id ? [{ segment: 0, position }] : [])),
       id: (location) => row(location).id,
       vector: async (location) => vector(location),
-      cells: (location, names) =>
-        (names ?? columns.map((column) => column.name)).map((name) => {
-          const index = columns.findIndex((column) => column.name === name)
-          if (index < 0) throw new Error(`no column ${name}`)
-          return row(location).cells?.[index] ?? null
-        }),
+      cell: (location, column) => {
+        if (columns[column] === undefined) throw new Error(`no column ${column}`)
+        return row(location).cells?.[column] ?? null
+      },
       release: () => {
         if (released) throw new Error(`${scripted.name} is released twice`)
         released = true

@@ -344,6 +344,23 @@ test('a read-only collection answers 403 with code 0x0305', async () => {
   expect([reply.statusCode, reply.json().code]).toEqual([403, 0x0305])
 })
 
+test('metrics count every request, however many came between two readings', async () => {
+  const app = testServer(fakeGateway({ search: async () => sampleAnswer }))
+  const counted = async (): Promise<string[]> => {
+    const { body } = await app.inject('/metrics')
+    return body.split('\n').filter((line) => /^lakegate_(queries_total|http_\w+_count\{route="\/v1\/query")/.test(line))
+  }
+  for (const total of [300, 1100]) {
+    const before = total === 300 ? 0 : 300
+    for (let i = before; i < total; i++)
+      await app.inject({ method: 'POST', url: '/v1/query', payload: { vector: [1], k: 1 } })
+    expect(await counted()).toEqual([
+      `lakegate_http_request_duration_seconds_count{route="/v1/query",method="POST",status="200"} ${total}`,
+      `lakegate_queries_total{outcome="partial"} ${total}`,
+    ])
+  }
+})
+
 test('/readyz follows the gateway, /livez does not', async () => {
   const app = testServer(fakeGateway({ ready: () => false }))
   expect((await app.inject('/readyz')).statusCode).toBe(503)

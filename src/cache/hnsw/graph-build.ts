@@ -4,7 +4,7 @@ import { GatewayError } from '../../core/errors.js'
 import type { Metric } from '../../core/metric.js'
 import type { SearchTarget } from '../search.js'
 import { Pins, type Segment } from '../segment.js'
-import { pinCodebooks } from '../shelf.js'
+import { pinCodebooks, unpinCodebooks } from '../shelf.js'
 import { isResident, type Version } from '../versions.js'
 import { type Calibration, lowerOf } from './calibration.js'
 import { GraphRows, type GraphRun, gapRun, liveRuns, runName } from './graph-rows.js'
@@ -116,7 +116,7 @@ async function measure(
   const version = residentVersion(build)
   const pins = new Pins()
   for (const { segment } of version.segments) pins.addReading(segment)
-  const unpinCodebooks = pinCodebooks(version.segments)
+  pinCodebooks(version.segments)
   try {
     const coverage = rows.coverage(version)
     return await measureRecall(
@@ -125,7 +125,7 @@ async function measure(
     )
   } finally {
     pins.release()
-    unpinCodebooks()
+    unpinCodebooks(version.segments)
   }
 }
 
