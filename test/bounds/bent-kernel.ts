@@ -29,7 +29,7 @@ export const bounds = {
   'limit of prefixes': [place('limits.ts', 'roundUp(reach + prefixError)', 'roundUp(reach * B + prefixError)')],
   'rests of prefixes': [
     place(
-      'scan.ts',
+      'scan-prefixes.ts',
       'f32x4.sub(queryRest, v128.load(prefixRests + at))',
       'f32x4.mul(f32x4.splat(<f32>(1 / B)), f32x4.sub(queryRest, v128.load(prefixRests + at)))',
     ),

@@ -1,43 +1,19 @@
 /** One query over a range of one block's rows: estimates rule rows out, float64 decides. */
 import {
-  blockBitsAt,
   blockCellCountAt,
   blockCentredMaxAt,
   blockClustersAt,
   blockDirectionsAt,
-  blockInverseNormsAt,
   blockNormMaxAt,
-  blockPrefixErrorsAt,
-  blockPrefixRestsAt,
-  blockPrefixScalesAt,
-  blockPrefixSquaresAt,
-  blockPrefixesAt,
   blockQuantizedAt,
-  blockRankedAt,
-  blockRanksAt,
-  blockRecordsAt,
   chunkRows,
-  groupRows,
-  metricCosine,
   metricDot,
-  metricL2,
-  recordResidualsAt,
-  recordRows,
-  recordRowsAt,
-  recordScalesAt,
-  recordTailBytes,
-  scratchCandidatesAt,
-  scratchIntegersAt,
-  scratchLanesAt,
-  scratchPrefixIntegersAt,
-  scratchQueryAt,
-  scratchTableAt,
   stageBits,
   stageCells,
   stagePrefix,
 } from './layout'
 import { beginCells, cellCount, followCells, rowsWithinCells } from './cells'
-import { estimateOf, heapify, popSmallest, putCandidate, putLanes, rowOf } from './candidates'
+import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
 import {
   beginClusters,
   centroidNormMax,
@@ -49,63 +25,30 @@ import {
   windowFrom,
   windowTo,
 } from './clusters'
-import { beginHits, hitCount, hitsFull, lost, offer, sortHits, threshold } from './hits'
-import { beginSurvivors, keepWithin, putSurvivor } from './survivors'
-import { product32, product64, productBytes, square32, square64, sumsI32 } from './lanes'
+import { beginDecisions, decide } from './decide'
+import { beginHits, hitCount, hitsFull, lost, sortHits, threshold } from './hits'
+import { beginSurvivors, keepWithin } from './survivors'
 import {
-  bitBias,
-  bitError,
-  bitGround,
   bitLimit,
-  bitStep,
-  byteGround,
-  byteLimit,
-  byteStep,
-  byteWeight,
-  directLimit,
   followCluster,
   followThreshold,
-  lowerBound,
   prepareBits,
   prepareBytes,
   prepareDirect,
-  prefixLimit,
   probed,
   probedLimit,
   reach,
-  upperBound,
 } from './limits'
-import { prefixBytes, prefixGround, prefixRest, prefixStep } from './prefix'
+import { prefixBytes } from './prefix'
 import { recordCode, recordTail } from './records'
-import { directQuery, framedNormHigh, hasCodes, queryBytes, queryMetric, queryNorm } from './query'
+import { framedNormHigh, hasCodes, queryBytes, queryMetric } from './query'
+import { allowedRows, beginRows, candidates, lanes, records, vectors } from './rows'
+import { beginBits, scanBits } from './scan-bits'
+import { beginBytes, byteEstimate, isBeyondBytes, scanBytes } from './scan-bytes'
+import { beginPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
 
 /** The first chunk is small: until the heap is full, every row is a candidate. */
 const firstChunkRows: u32 = 2048
-
-/* The block. */
-/** f32[rows][padded]; 0 while they are on disk: then hits are upper bounds, and every row that may be nearer survives. */
-let vectors: usize = 0
-let inverseNorms: usize = 0
-let ranks: usize = 0
-let allowed: usize = 0
-let bits: usize = 0
-/** 8-bit codes, and the rows of all positions; 0 when the block has none, and positions are rows. */
-let records: usize = 0
-
-/* The query. */
-let query: usize = 0
-let integers: usize = 0
-let table: usize = 0
-let lanes: usize = 0
-let candidates: usize = 0
-
-let prefixes: usize = 0
-let prefixSquares: usize = 0
-let prefixScales: usize = 0
-let prefixErrors: usize = 0
-let prefixRests: usize = 0
-let prefixIntegers: usize = 0
-let ground: f32 = 0
 
 /* What is read of rows first. */
 const readBytes: i32 = 0
@@ -114,7 +57,8 @@ const readPrefixes: i32 = 2
 const readCells: i32 = 3
 
 /* The scan. */
-let withCodes: bool = false
+/** Whether prefixes can be read, also when they are not read first. */
+let withPrefixes: bool = false
 /** What is read first now, and what was to begin with. */
 let stage: i32 = 0
 let wanted: i32 = 0
@@ -164,19 +108,10 @@ export function scan(
   tail: f64,
   probing: f64,
 ): i32 {
-  vectors = originals
-  inverseNorms = block + load<u32>(block, blockInverseNormsAt)
-  ranks = atomic.load<u32>(block, blockRankedAt) != 0 ? block + load<u32>(block, blockRanksAt) : 0
-  allowed = allow
-  query = scratch + scratchQueryAt
-  integers = scratch + scratchIntegersAt
-  table = scratch + scratchTableAt
-  lanes = scratch + scratchLanesAt
-  candidates = scratch + scratchCandidatesAt
+  beginRows(block, originals, scratch, allow)
   looked = 0
   const clustered = load<u32>(block, blockClustersAt) != 0
   const quantized = load<u32>(block, blockQuantizedAt) != 0
-  records = quantized ? block + load<u32>(block, blockRecordsAt) : 0
   beginHits(scratch, k, distanceMax)
   beginSurvivors(scratch, k)
   const normMax = load<f64>(block, blockNormMaxAt)
@@ -184,7 +119,7 @@ export function scan(
   const centredMax = load<f64>(block, blockCentredMaxAt)
   // Codes are exact zeros where rows equal their centroid.
   const scale = clustered ? max<f64>(centredMax, centroidNormMax) : centredMax
-  withCodes =
+  const withCodes =
     hasCodes &&
     quantized &&
     framedNormHigh < 1e15 &&
@@ -192,16 +127,21 @@ export function scan(
     scale <= 1e15 &&
     (vectors == 0 || <u32>k < (to - from) >> 2)
   if (withCodes) {
-    bits = block + load<u32>(block, blockBitsAt)
+    beginBytes(scratch)
     prepareBytes(normMax, centredMax, clustered)
-    if (asked == stageBits) prepareBits(block, centredMax, tail)
+    if (asked == stageBits) {
+      beginBits(block, scratch)
+      prepareBits(block, centredMax, tail)
+    }
   }
+  beginDecisions(scratch, withCodes)
   followThreshold()
-  prefixes = 0
+  withPrefixes = false
   wanted = withCodes && asked == stageBits ? readBits : readBytes
   if (withCodes && (asked == stagePrefix || asked == stageCells) && queryMetric != metricDot) {
     if (prefixBytes != 0 && <usize>load<u32>(block, blockDirectionsAt) == prefixBytes) {
       beginPrefixes(block, scratch, centredMax + (clustered ? centroidNormMax : 0))
+      withPrefixes = true
       wanted = readPrefixes
     }
     if (asked == stageCells && cellCount != 0 && load<u32>(block, blockCellCountAt) == cellCount) {
@@ -240,15 +180,6 @@ function scanCluster(cluster: u32, from: u32, to: u32): void {
   followCluster(wanted == readBits)
   chooseWindow(probed, from, to)
   scanCodes(windowFrom, windowTo)
-}
-
-/** Positions of [from, to) that may be returned, one bit each, of the 32 from `start`, a multiple of 32, on. */
-// @ts-ignore: decorator
-@inline
-function allowedRows(start: u32, from: u32, to: u32): u32 {
-  let word: u32 = allowed != 0 ? load<u32>(allowed + ((<usize>start >> 5) << 2)) : 0xffffffff
-  if (start < from) word &= 0xffffffff << (from - start)
-  return to - start >= 32 ? word : word & ((1 << (to - start)) - 1)
 }
 
 function scanDirect(from: u32, to: u32): void {
@@ -293,7 +224,7 @@ function scanCodes(from: u32, to: u32): void {
       const position = rowOf(candidates, i)
       let estimate = estimateOf(candidates, i)
       if (withCells) {
-        if (prefixes != 0 && isBeyondPrefix(position, prefixEstimate(position))) continue
+        if (withPrefixes && isBeyondPrefix(position, prefixEstimate(position))) continue
         estimate = byteEstimate(position)
       } else if (withPrefix) {
         if (isBeyondPrefix(position, estimate)) continue
@@ -375,7 +306,7 @@ function chooseStage(rows: u32, found: u32): void {
   seen += rows
   passed += found
   if (seen < seenMin) return
-  const next = stage == readCells && prefixes != 0 ? readPrefixes : readBytes
+  const next = stage == readCells && withPrefixes ? readPrefixes : readBytes
   const longBytes = firstBytes(next)
   if (<f64>passed * scattered * longBytes > <f64>seen * (longBytes - firstBytes(stage))) changeStage(next)
   seen >>= 1
@@ -396,170 +327,6 @@ function firstBytes(read: i32): f64 {
   return <f64>(read == readBits ? queryBytes >> 5 : queryBytes >> 2)
 }
 
-/** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
-function scanBits(from: u32, to: u32): i32 {
-  const bytes = queryBytes
-  const lowNibbles = i8x16.splat(0x0f)
-  const step = f32x4.splat(bitStep)
-  const bias = f32x4.splat(bitBias)
-  const ground = f32x4.splat(bitGround)
-  const error = f32x4.splat(bitError)
-  const limit = f32x4.splat(bitLimit)
-  const groupBytes = bytes + 3 * groupRows * 4
-  const first = from & ~31
-  let group = bits + <usize>(first / groupRows) * groupBytes
-  let count = 0
-  for (let row = first; row < to; row += 32, group += groupBytes) {
-    let word = allowedRows(row, from, to)
-    if (popcnt(word) <= 4) {
-      // Cheaper to look at these rows alone.
-      while (word != 0) {
-        putCandidate(candidates, count++, -f32.MAX_VALUE, row + ctz(word))
-        word &= word - 1
-      }
-      continue
-    }
-    // 16-bit sums of even and odd rows: `a` holds even + 256 * odd, `b` odd.
-    let a0 = i16x8.splat(0)
-    let b0 = a0
-    let a1 = a0
-    let b1 = a0
-    const end = group + bytes
-    let entry = table
-    for (let code = group; code < end; code += 64, entry += 64) {
-      let c = v128.load(code)
-      let t = v128.load(entry)
-      let s0 = i8x16.swizzle(t, v128.and(c, lowNibbles))
-      let s1 = i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles))
-      c = v128.load(code, 16)
-      t = v128.load(entry, 16)
-      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-      c = v128.load(code, 32)
-      t = v128.load(entry, 32)
-      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-      c = v128.load(code, 48)
-      t = v128.load(entry, 48)
-      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-      a0 = i16x8.add(a0, s0)
-      b0 = i16x8.add(b0, i16x8.shr_u(s0, 8))
-      a1 = i16x8.add(a1, s1)
-      b1 = i16x8.add(b1, i16x8.shr_u(s1, 8))
-    }
-    a0 = i16x8.sub(a0, i16x8.shl(b0, 8))
-    a1 = i16x8.sub(a1, i16x8.shl(b1, 8))
-    const r0 = v128.shuffle<i16>(a0, b0, 0, 8, 1, 9, 2, 10, 3, 11)
-    const r1 = v128.shuffle<i16>(a0, b0, 4, 12, 5, 13, 6, 14, 7, 15)
-    const r2 = v128.shuffle<i16>(a1, b1, 0, 8, 1, 9, 2, 10, 3, 11)
-    const r3 = v128.shuffle<i16>(a1, b1, 4, 12, 5, 13, 6, 14, 7, 15)
-    const e0 = bitBound(i32x4.extend_low_i16x8_u(r0), end, step, bias, ground, error)
-    const e1 = bitBound(i32x4.extend_high_i16x8_u(r0), end + 16, step, bias, ground, error)
-    const e2 = bitBound(i32x4.extend_low_i16x8_u(r1), end + 32, step, bias, ground, error)
-    const e3 = bitBound(i32x4.extend_high_i16x8_u(r1), end + 48, step, bias, ground, error)
-    const e4 = bitBound(i32x4.extend_low_i16x8_u(r2), end + 64, step, bias, ground, error)
-    const e5 = bitBound(i32x4.extend_high_i16x8_u(r2), end + 80, step, bias, ground, error)
-    const e6 = bitBound(i32x4.extend_low_i16x8_u(r3), end + 96, step, bias, ground, error)
-    const e7 = bitBound(i32x4.extend_high_i16x8_u(r3), end + 112, step, bias, ground, error)
-    const beyond =
-      i32x4.bitmask(f32x4.gt(e0, limit)) |
-      (i32x4.bitmask(f32x4.gt(e1, limit)) << 4) |
-      (i32x4.bitmask(f32x4.gt(e2, limit)) << 8) |
-      (i32x4.bitmask(f32x4.gt(e3, limit)) << 12) |
-      (i32x4.bitmask(f32x4.gt(e4, limit)) << 16) |
-      (i32x4.bitmask(f32x4.gt(e5, limit)) << 20) |
-      (i32x4.bitmask(f32x4.gt(e6, limit)) << 24) |
-      (i32x4.bitmask(f32x4.gt(e7, limit)) << 28)
-    word &= ~(<u32>beyond)
-    if (word == 0) continue
-    v128.store(lanes, e0)
-    v128.store(lanes, e1, 16)
-    v128.store(lanes, e2, 32)
-    v128.store(lanes, e3, 48)
-    v128.store(lanes, e4, 64)
-    v128.store(lanes, e5, 80)
-    v128.store(lanes, e6, 96)
-    v128.store(lanes, e7, 112)
-    count = putLanes(candidates, count, lanes, word, row)
-  }
-  return count
-}
-
-// @ts-ignore: decorator
-@inline
-function bitBound(sums: v128, factors: usize, step: v128, bias: v128, ground: v128, error: v128): v128 {
-  // Sums are below 2^16, and signed integers convert in one instruction.
-  const product = f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(sums), step), bias)
-  return f32x4.sub(
-    f32x4.add(f32x4.add(v128.load(factors), ground), f32x4.mul(v128.load(factors, 128), product)),
-    f32x4.mul(v128.load(factors, 256), error),
-  )
-}
-
-/** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit. */
-function scanBytes(from: u32, to: u32): i32 {
-  const padded = queryBytes >> 2
-  const isDot = queryMetric == metricDot
-  const step = f32x4.splat(byteStep)
-  const ground = f32x4.splat(byteGround)
-  const limit = f32x4.splat(byteLimit)
-  const weight = f32x4.splat(byteWeight)
-  const recordBytes = (padded << 2) + recordTailBytes
-  let count = 0
-  for (let start = from & ~31; start < to; start += 32) {
-    let word = allowedRows(start, from, to)
-    if (popcnt(word) <= 12) {
-      while (word != 0) {
-        const row = start + ctz(word)
-        word &= word - 1
-        const estimate = byteEstimate(row)
-        if (!isBeyondBytes(row, estimate)) putCandidate(candidates, count++, estimate, row)
-      }
-      continue
-    }
-    let code = records + <usize>(start / recordRows) * recordBytes
-    for (let row = start; word != 0; row += 4, word >>= 4, code += recordBytes) {
-      if ((word & 15) == 0) continue
-      const sums = sumsI32(
-        productLanes(integers, code, padded),
-        productLanes(integers, code + padded, padded),
-        productLanes(integers, code + 2 * padded, padded),
-        productLanes(integers, code + 3 * padded, padded),
-      )
-      const tail = code + (padded << 2)
-      const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
-      const estimate = f32x4.add(
-        f32x4.add(ground, v128.load(tail)),
-        f32x4.mul(v128.load(tail, recordScalesAt), product),
-      )
-      const residual = v128.load(tail, recordResidualsAt)
-      let beyond: i32
-      if (isDot) {
-        beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.add(limit, f32x4.mul(weight, residual))))
-      } else {
-        const reach = f32x4.add(limit, residual)
-        beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.mul(reach, reach)))
-      }
-      let kept = word & 15 & ~(<u32>beyond)
-      if (kept == 0) continue
-      v128.store(lanes, estimate)
-      count = putLanes(candidates, count, lanes, kept, row)
-    }
-  }
-  return count
-}
-
-function beginPrefixes(block: usize, scratch: usize, framedMax: f64): void {
-  prefixes = block + load<u32>(block, blockPrefixesAt)
-  prefixSquares = block + load<u32>(block, blockPrefixSquaresAt)
-  prefixScales = block + load<u32>(block, blockPrefixScalesAt)
-  prefixErrors = block + load<u32>(block, blockPrefixErrorsAt)
-  prefixRests = block + load<u32>(block, blockPrefixRestsAt)
-  prefixIntegers = scratch + scratchPrefixIntegersAt
-  ground = prefixGround(framedMax)
-}
-
 /** Emits positions that their cells do not put beyond the threshold; their estimates say nothing. */
 function scanCells(from: u32, to: u32): i32 {
   let count = 0
@@ -570,147 +337,4 @@ function scanCells(from: u32, to: u32): i32 {
     for (; word != 0; word &= word - 1) putCandidate(candidates, count++, 0, start + ctz(word))
   }
   return count
-}
-
-/** Squared distances to prefixes and their rests; emits positions that these do not put beyond the limit. */
-function scanPrefixes(from: u32, to: u32): i32 {
-  const padded = prefixBytes
-  const step = f32x4.splat(prefixStep)
-  const grounds = f32x4.splat(ground)
-  const limit = f32x4.splat(prefixLimit)
-  const queryRest = f32x4.splat(prefixRest)
-  let count = 0
-  for (let start = from & ~31; start < to; start += 32) {
-    let word = allowedRows(start, from, to)
-    for (let row = start; word != 0; row += 4, word >>= 4) {
-      if ((word & 15) == 0) continue
-      const code = prefixes + <usize>row * padded
-      const sums = sumsI32(
-        productLanes(prefixIntegers, code, padded),
-        productLanes(prefixIntegers, code + padded, padded),
-        productLanes(prefixIntegers, code + 2 * padded, padded),
-        productLanes(prefixIntegers, code + 3 * padded, padded),
-      )
-      const at = <usize>row << 2
-      const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
-      const apart = f32x4.sub(queryRest, v128.load(prefixRests + at))
-      const estimate = f32x4.add(
-        f32x4.add(
-          f32x4.add(grounds, v128.load(prefixSquares + at)),
-          f32x4.mul(v128.load(prefixScales + at), product),
-        ),
-        f32x4.mul(apart, apart),
-      )
-      const most = f32x4.add(limit, v128.load(prefixErrors + at))
-      let kept = word & 15 & ~(<u32>i32x4.bitmask(f32x4.gt(estimate, f32x4.mul(most, most))))
-      if (kept == 0) continue
-      v128.store(lanes, estimate)
-      count = putLanes(candidates, count, lanes, kept, row)
-    }
-  }
-  return count
-}
-
-// @ts-ignore: decorator
-@inline
-function prefixEstimate(position: u32): f32 {
-  const at = <usize>position << 2
-  const code = prefixes + <usize>position * prefixBytes
-  const product = <f32>productBytes(prefixIntegers, code, prefixBytes) * prefixStep
-  const apart = prefixRest - load<f32>(prefixRests + at)
-  return ground + load<f32>(prefixSquares + at) + load<f32>(prefixScales + at) * product + apart * apart
-}
-
-// @ts-ignore: decorator
-@inline
-function isBeyondPrefix(position: u32, estimate: f32): bool {
-  const most = prefixLimit + load<f32>(prefixErrors + (<usize>position << 2))
-  return estimate > most * most
-}
-
-// @ts-ignore: decorator
-@inline
-function productLanes(integers: usize, codes: usize, padded: usize): v128 {
-  let sums = i32x4.splat(0)
-  for (let at: usize = 0; at < padded; at += 16) {
-    const c = v128.load(codes + at)
-    const q = integers + (at << 1)
-    sums = i32x4.add(
-      sums,
-      i32x4.add(
-        i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(q)),
-        i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(q, 16)),
-      ),
-    )
-  }
-  return sums
-}
-
-// @ts-ignore: decorator
-@inline
-function byteEstimate(position: u32): f32 {
-  const padded = queryBytes >> 2
-  const tail = recordTail(records, position, padded)
-  const product = <f32>productBytes(integers, recordCode(records, position, padded), padded) * byteStep
-  return byteGround + load<f32>(tail) + load<f32>(tail, recordScalesAt) * product
-}
-
-// @ts-ignore: decorator
-@inline
-function isBeyondBytes(position: u32, estimate: f32): bool {
-  const residual = load<f32>(recordTail(records, position, queryBytes >> 2), recordResidualsAt)
-  if (queryMetric == metricDot) return estimate > byteLimit + byteWeight * residual
-  const reach = byteLimit + residual
-  return estimate > reach * reach
-}
-
-/** Computes a row's distance, in float64 unless float32 already puts it beyond the limit, and offers it. */
-function decide(position: u32): void {
-  const row = records != 0 ? load<u32>(recordTail(records, position, queryBytes >> 2), recordRowsAt) : position
-  if (vectors == 0) {
-    defer(position, row)
-    return
-  }
-  const vector = vectors + <usize>row * queryBytes
-  if (directLimit < Infinity && isBeyondDirect(row, vector)) return
-  if (offer(exactDistance(vector), ranks != 0 ? load<u32>(ranks + (<usize>row << 2)) : row, row)) followThreshold()
-}
-
-/** Without its original a row is as near as its upper bound, and stays as long as its lower bound may matter. */
-function defer(position: u32, row: u32): void {
-  let lower: f64 = -Infinity
-  let upper: f64 = Infinity
-  if (withCodes) {
-    const estimate = byteEstimate(position)
-    const residual = load<f32>(recordTail(records, position, queryBytes >> 2), recordResidualsAt)
-    lower = lowerBound(estimate, residual)
-    // A row without a direction has distance 1, whatever its code.
-    const directed = queryMetric != metricCosine || !isNaN<f32>(load<f32>(inverseNorms + (<usize>row << 2)))
-    upper = directed ? upperBound(estimate, residual) : 2.1
-  }
-  if (lower > threshold) return
-  putSurvivor(lower, position, row, threshold)
-  if (offer(upper, position, row)) followThreshold()
-}
-
-// @ts-ignore: decorator
-@inline
-function isBeyondDirect(row: u32, vector: usize): bool {
-  if (queryMetric == metricL2) {
-    const square = <f64>square32(directQuery, vector, queryBytes)
-    // An overflow says nothing.
-    return square > directLimit && square < 1e38
-  }
-  const product = <f64>product32(directQuery, vector, queryBytes)
-  if (queryMetric == metricDot) return -product > directLimit
-  return 1 - product * <f64>load<f32>(inverseNorms + (<usize>row << 2)) > directLimit
-}
-
-/** `distance` of src/core/metric.ts, to the bit. */
-function exactDistance(vector: usize): f64 {
-  if (queryMetric == metricL2) return square64(query, vector, queryBytes)
-  const product = product64(query, vector, queryBytes)
-  if (queryMetric == metricDot) return product == 0 ? 0 : -product
-  const norms = queryNorm * sqrt<f64>(product64(vector, vector, queryBytes))
-  return norms == 0 ? 1 : 1 - product / norms
 }

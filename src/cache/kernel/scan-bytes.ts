@@ -1,0 +1,85 @@
+/** 8-bit codes of a range of rows, and of rows alone. */
+import { putCandidate, putLanes } from './candidates'
+import { metricDot, recordResidualsAt, recordRows, recordScalesAt, recordTailBytes, scratchIntegersAt } from './layout'
+import { byteGround, byteLimit, byteStep, byteWeight } from './limits'
+import { productBytes, productLanes, sumsI32 } from './lanes'
+import { queryBytes, queryMetric } from './query'
+import { recordCode, recordTail } from './records'
+import { allowedRows, candidates, lanes, records } from './rows'
+
+let integers: usize = 0
+
+export function beginBytes(scratch: usize): void {
+  integers = scratch + scratchIntegersAt
+}
+
+/** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit. */
+export function scanBytes(from: u32, to: u32): i32 {
+  const padded = queryBytes >> 2
+  const isDot = queryMetric == metricDot
+  const step = f32x4.splat(byteStep)
+  const ground = f32x4.splat(byteGround)
+  const limit = f32x4.splat(byteLimit)
+  const weight = f32x4.splat(byteWeight)
+  const recordBytes = (padded << 2) + recordTailBytes
+  let count = 0
+  for (let start = from & ~31; start < to; start += 32) {
+    let word = allowedRows(start, from, to)
+    if (popcnt(word) <= 12) {
+      while (word != 0) {
+        const row = start + ctz(word)
+        word &= word - 1
+        const estimate = byteEstimate(row)
+        if (!isBeyondBytes(row, estimate)) putCandidate(candidates, count++, estimate, row)
+      }
+      continue
+    }
+    let code = records + <usize>(start / recordRows) * recordBytes
+    for (let row = start; word != 0; row += 4, word >>= 4, code += recordBytes) {
+      if ((word & 15) == 0) continue
+      const sums = sumsI32(
+        productLanes(integers, code, padded),
+        productLanes(integers, code + padded, padded),
+        productLanes(integers, code + 2 * padded, padded),
+        productLanes(integers, code + 3 * padded, padded),
+      )
+      const tail = code + (padded << 2)
+      const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
+      const estimate = f32x4.add(
+        f32x4.add(ground, v128.load(tail)),
+        f32x4.mul(v128.load(tail, recordScalesAt), product),
+      )
+      const residual = v128.load(tail, recordResidualsAt)
+      let beyond: i32
+      if (isDot) {
+        beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.add(limit, f32x4.mul(weight, residual))))
+      } else {
+        const reach = f32x4.add(limit, residual)
+        beyond = i32x4.bitmask(f32x4.gt(estimate, f32x4.mul(reach, reach)))
+      }
+      let kept = word & 15 & ~(<u32>beyond)
+      if (kept == 0) continue
+      v128.store(lanes, estimate)
+      count = putLanes(candidates, count, lanes, kept, row)
+    }
+  }
+  return count
+}
+
+// @ts-ignore: decorator
+@inline
+export function byteEstimate(position: u32): f32 {
+  const padded = queryBytes >> 2
+  const tail = recordTail(records, position, padded)
+  const product = <f32>productBytes(integers, recordCode(records, position, padded), padded) * byteStep
+  return byteGround + load<f32>(tail) + load<f32>(tail, recordScalesAt) * product
+}
+
+// @ts-ignore: decorator
+@inline
+export function isBeyondBytes(position: u32, estimate: f32): bool {
+  const residual = load<f32>(recordTail(records, position, queryBytes >> 2), recordResidualsAt)
+  if (queryMetric == metricDot) return estimate > byteLimit + byteWeight * residual
+  const reach = byteLimit + residual
+  return estimate > reach * reach
+}
