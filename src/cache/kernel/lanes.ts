@@ -146,30 +146,41 @@ export function productBytes(integers: usize, codes: usize, padded: usize): i32 
   let s1 = s0
   const end = codes + padded
   for (let code = codes, query = integers; code < end; code += 16, query += 32) {
-    const c = v128.load(code)
-    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(query)))
-    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(query, 16)))
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load8x8_s(code), v128.load(query)))
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), v128.load(query, 16)))
   }
   return sumI32(i32x4.add(s0, s1))
 }
 
-/** The same as four sums. */
+/** The same with the codes of four adjacent rows, one a lane: the integers are loaded once for all of them. */
 // @ts-ignore: decorator
 @inline
-export function productLanes(integers: usize, codes: usize, padded: usize): v128 {
-  let sums = i32x4.splat(0)
+export function productsOfRows(integers: usize, codes: usize, padded: usize): v128 {
+  const second = codes + padded
+  const third = second + padded
+  const fourth = third + padded
+  let s0 = i32x4.splat(0)
+  let s1 = s0
+  let s2 = s0
+  let s3 = s0
   for (let at: usize = 0; at < padded; at += 16) {
-    const c = v128.load(codes + at)
-    const q = integers + (at << 1)
-    sums = i32x4.add(
-      sums,
-      i32x4.add(
-        i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(c), v128.load(q)),
-        i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(c), v128.load(q, 16)),
-      ),
-    )
+    const query = integers + (at << 1)
+    const l = v128.load(query)
+    const h = v128.load(query, 16)
+    let code = codes + at
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load8x8_s(code), l))
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), h))
+    code = second + at
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load8x8_s(code), l))
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), h))
+    code = third + at
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(v128.load8x8_s(code), l))
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), h))
+    code = fourth + at
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(v128.load8x8_s(code), l))
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), h))
   }
-  return sums
+  return sumsI32(s0, s1, s2, s3)
 }
 
 /** Writes `source - center` to `target`; a center of 0 means none. */

@@ -2,7 +2,7 @@
 import { putCandidate, putLanes } from './candidates'
 import { metricDot, recordResidualsAt, recordRows, recordScalesAt, recordTailBytes, scratchIntegersAt } from './layout'
 import { byteGround, byteLimit, byteStep, byteWeight } from './limits'
-import { productBytes, productLanes, sumsI32 } from './lanes'
+import { productBytes, productsOfRows } from './lanes'
 import { queryBytes, queryMetric } from './query'
 import { recordCode, recordTail } from './records'
 import { allowedRows, candidates, lanes, records } from './rows'
@@ -37,12 +37,7 @@ export function scanBytes(from: u32, to: u32): i32 {
     let code = records + <usize>(start / recordRows) * recordBytes
     for (let row = start; word != 0; row += 4, word >>= 4, code += recordBytes) {
       if ((word & 15) == 0) continue
-      const sums = sumsI32(
-        productLanes(integers, code, padded),
-        productLanes(integers, code + padded, padded),
-        productLanes(integers, code + 2 * padded, padded),
-        productLanes(integers, code + 3 * padded, padded),
-      )
+      const sums = productsOfRows(integers, code, padded)
       const tail = code + (padded << 2)
       const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
       const estimate = f32x4.add(

@@ -9,7 +9,7 @@ import {
   scratchPrefixIntegersAt,
 } from './layout'
 import { prefixLimit } from './limits'
-import { productBytes, productLanes, sumsI32 } from './lanes'
+import { productBytes, productsOfRows } from './lanes'
 import { prefixBytes, prefixGround, prefixRest, prefixStep } from './prefix'
 import { allowedRows, candidates, lanes } from './rows'
 
@@ -45,12 +45,7 @@ export function scanPrefixes(from: u32, to: u32): i32 {
     for (let row = start; word != 0; row += 4, word >>= 4) {
       if ((word & 15) == 0) continue
       const code = prefixes + <usize>row * padded
-      const sums = sumsI32(
-        productLanes(prefixIntegers, code, padded),
-        productLanes(prefixIntegers, code + padded, padded),
-        productLanes(prefixIntegers, code + 2 * padded, padded),
-        productLanes(prefixIntegers, code + 3 * padded, padded),
-      )
+      const sums = productsOfRows(prefixIntegers, code, padded)
       const at = <usize>row << 2
       const product = f32x4.mul(f32x4.convert_i32x4_s(sums), step)
       const apart = f32x4.sub(queryRest, v128.load(prefixRests + at))
