@@ -23,6 +23,7 @@ const place = (file: string, from: string, to: string): Place => ({ file, from, 
 export const bounds = {
   'residual of 8-bit codes': [place('encode.ts', 'roundUp(residual)', 'roundUp(residual * B)')],
   'limit of 8-bit codes': [place('limits.ts', 'roundUp(reach + integerError)', 'roundUp(reach * B + integerError)')],
+  'ceiling of 8-bit codes': [place('scan-bytes.ts', 'limitTo(ceiling())', 'limitTo(ceiling() * B)')],
   'error of 1-bit codes': [place('limits.ts', 'share * bitTail * distance', 'B * share * bitTail * distance')],
   'limit of 1-bit codes': [place('limits.ts', 'bitLimit = roundUp(square)', 'bitLimit = roundUp(square * B)')],
   'error of prefixes': [place('prefix.ts', 'roundUp(errors)', 'roundUp(errors * B)')],

@@ -2,11 +2,11 @@
 import { offer, threshold } from './hits'
 import { product32, product64, square32, square64 } from './lanes'
 import { metricCosine, metricDot, metricL2, recordResidualsAt, recordRowsAt, scratchQueryAt } from './layout'
-import { directLimit, followThreshold, lowerBound, upperBound } from './limits'
+import { directLimit, followThreshold, lowerBound } from './limits'
 import { directQuery, queryBytes, queryMetric, queryNorm } from './query'
 import { recordTail } from './records'
 import { inverseNorms, ranks, records, vectors } from './rows'
-import { byteEstimate } from './scan-bytes'
+import { byteEstimate, rowUpper } from './scan-bytes'
 import { putSurvivor } from './survivors'
 
 let query: usize = 0
@@ -36,11 +36,9 @@ function defer(position: u32, row: u32): void {
   let upper: f64 = Infinity
   if (withCodes) {
     const estimate = byteEstimate(position)
-    const residual = load<f32>(recordTail(records, position, queryBytes >> 2), recordResidualsAt)
-    lower = lowerBound(estimate, residual)
-    // A row without a direction has distance 1, whatever its code.
-    const directed = queryMetric != metricCosine || !isNaN<f32>(load<f32>(inverseNorms + (<usize>row << 2)))
-    upper = directed ? upperBound(estimate, residual) : 2.1
+    const tail = recordTail(records, position, queryBytes >> 2)
+    lower = lowerBound(estimate, load<f32>(tail, recordResidualsAt))
+    upper = rowUpper(tail, estimate)
   }
   if (lower > threshold) return
   putSurvivor(lower, position, row, threshold)

@@ -19,6 +19,12 @@ export function beginHits(scratch: usize, k: i32, distanceMax: f64): void {
   lost = Infinity
 }
 
+/** From now on no row farther than this is wanted: k of the scan's rows are as near. */
+export function limitTo(distance: f64): void {
+  limit = distance
+  threshold = distance
+}
+
 // @ts-ignore: decorator
 @inline
 export function hitsFull(): bool {

@@ -171,7 +171,7 @@ export const scratchCandidatesAt = 131072
 export const scratchLanesAt = 163840
 /**
  * (f64 distance, u32 order, u32 row)[k]: a heap while scanning, ascending afterwards. Behind them, when originals are on
- * disk, survivors: (f64 lower bound, u32 position, u32 row)[hitsRoom - k].
+ * disk, survivors: (f64 lower bound, u32 position, u32 row)[hitsRoom - k]; else f64[k] upper bounds (ceiling.ts).
  */
 export const scratchHitsAt = 164096
 export const hitBytes = 16

@@ -1,11 +1,22 @@
 /** 8-bit codes of a range of rows, and of rows alone. */
 import { putCandidate, putLanes } from './candidates'
-import { metricDot, recordResidualsAt, recordRows, recordScalesAt, recordTailBytes, scratchIntegersAt } from './layout'
-import { byteGround, byteLimit, byteStep, byteWeight } from './limits'
+import { ceiling, offerUpper } from './ceiling'
+import { limitTo, threshold } from './hits'
+import {
+  metricCosine,
+  metricDot,
+  recordResidualsAt,
+  recordRows,
+  recordRowsAt,
+  recordScalesAt,
+  recordTailBytes,
+  scratchIntegersAt,
+} from './layout'
+import { byteGround, byteLimit, byteStep, byteWeight, followThreshold, upperBound } from './limits'
 import { productBytes, productsOfRows } from './lanes'
 import { queryBytes, queryMetric } from './query'
 import { recordCode, recordTail } from './records'
-import { allowedRows, candidates, lanes, records } from './rows'
+import { allowedRows, candidates, inverseNorms, lanes, records, vectors } from './rows'
 
 let integers: usize = 0
 
@@ -13,13 +24,13 @@ export function beginBytes(scratch: usize): void {
   integers = scratch + scratchIntegersAt
 }
 
-/** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit. */
+/** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit, and lowers it. */
 export function scanBytes(from: u32, to: u32): i32 {
   const padded = queryBytes >> 2
   const isDot = queryMetric == metricDot
   const step = f32x4.splat(byteStep)
   const ground = f32x4.splat(byteGround)
-  const limit = f32x4.splat(byteLimit)
+  let limit = f32x4.splat(byteLimit)
   const weight = f32x4.splat(byteWeight)
   const recordBytes = (padded << 2) + recordTailBytes
   let count = 0
@@ -30,7 +41,9 @@ export function scanBytes(from: u32, to: u32): i32 {
         const row = start + ctz(word)
         word &= word - 1
         const estimate = byteEstimate(row)
-        if (!isBeyondBytes(row, estimate)) putCandidate(candidates, count++, estimate, row)
+        if (isBeyondBytes(row, estimate)) continue
+        putCandidate(candidates, count++, estimate, row)
+        if (lowerThreshold(rowUpper(recordTail(records, row, padded), estimate))) limit = f32x4.splat(byteLimit)
       }
       continue
     }
@@ -56,9 +69,31 @@ export function scanBytes(from: u32, to: u32): i32 {
       if (kept == 0) continue
       v128.store(lanes, estimate)
       count = putLanes(candidates, count, lanes, kept, row)
+      for (; kept != 0; kept &= kept - 1) {
+        const lane = <usize>ctz(kept) << 2
+        if (lowerThreshold(rowUpper(tail + lane, load<f32>(lanes + lane)))) limit = f32x4.splat(byteLimit)
+      }
     }
   }
   return count
+}
+
+/** Takes the upper bound of one more row; returns whether it lowers the threshold. On disk, hits are upper bounds themselves. */
+function lowerThreshold(upper: f64): bool {
+  if (vectors == 0 || !offerUpper(upper) || ceiling() >= threshold) return false
+  limitTo(ceiling())
+  followThreshold()
+  return true
+}
+
+/** Upper bound of the distance of the row whose lane of a record's tail is at `tail`. */
+export function rowUpper(tail: usize, estimate: f32): f64 {
+  // A row without a direction has distance 1, whatever its code.
+  if (queryMetric == metricCosine) {
+    const row = <usize>load<u32>(tail, recordRowsAt)
+    if (isNaN<f32>(load<f32>(inverseNorms + (row << 2)))) return 2.1
+  }
+  return upperBound(estimate, load<f32>(tail, recordResidualsAt))
 }
 
 // @ts-ignore: decorator

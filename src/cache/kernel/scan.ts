@@ -12,6 +12,7 @@ import {
   stageCells,
   stagePrefix,
 } from './layout'
+import { beginCeiling } from './ceiling'
 import { beginCells, cellCount, followCells, rowsWithinCells } from './cells'
 import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
 import {
@@ -114,6 +115,7 @@ export function scan(
   const quantized = load<u32>(block, blockQuantizedAt) != 0
   beginHits(scratch, k, distanceMax)
   beginSurvivors(scratch, k)
+  beginCeiling(scratch, k)
   const normMax = load<f64>(block, blockNormMaxAt)
   prepareDirect(normMax, probing)
   const centredMax = load<f64>(block, blockCentredMaxAt)
