@@ -1,7 +1,8 @@
 /** What a Parquet file's footer says: columns and rows, without reading data. */
-import type { DuckDBType } from '@duckdb/node-api'
+import type { DuckDBType, DuckDBValue } from '@duckdb/node-api'
 import { type ErrorCode, GatewayError } from '../core/errors.js'
-import { parquetScan, queryTable } from './duckdb-session.js'
+import { sideBySide } from '../core/side-by-side.js'
+import { parquetScan, pathLiteral, queryTable } from './duckdb-session.js'
 import { isUnchanged, type ParquetFile } from './parquet-files.js'
 
 interface CallOptions {
@@ -26,7 +27,70 @@ export function typesOf(files: readonly FileWithFooter[], name: string): { file:
   })
 }
 
-export async function readFooter(file: ParquetFile, { signal }: CallOptions): Promise<Footer> {
+/** Files whose footers are read by one query. */
+const batchFiles = 256
+/** Footers read at a time, where each takes queries of its own. */
+const singleRoom = { count: 8, weight: 8 }
+
+/** In the order of the files. Throws for the first file that cannot be read, by name. */
+export async function readFooters(files: readonly ParquetFile[], call: CallOptions): Promise<Footer[]> {
+  const footers: Footer[] = []
+  for (let from = 0; from < files.length; from += batchFiles)
+    footers.push(...(await readBatch(files.slice(from, from + batchFiles), call)))
+  return footers
+}
+
+async function readBatch(files: readonly ParquetFile[], call: CallOptions): Promise<readonly Footer[]> {
+  const shapes = files.length === 1 ? null : await readShapes(files, call)
+  if (shapes === null)
+    return await sideBySide(
+      files,
+      singleRoom,
+      () => 1,
+      (file) => readFooter(file, call),
+    )
+  const columns = new Map<unknown, Footer['columns']>()
+  const read = new Array<Footer>(files.length)
+  for (const [index, file] of files.entries()) {
+    const { shape, rows } = shapes[index]!
+    let shared = columns.get(shape)
+    if (shared === undefined) {
+      shared = (await readFooter(file, call)).columns
+      columns.set(shape, shared)
+    }
+    read[index] = { columns: shared, rows }
+  }
+  const unchanged = await Promise.all(files.map(isUnchanged))
+  const replaced = files.find((_, index) => !unchanged[index])
+  if (replaced !== undefined) throw changed(replaced)
+  return read
+}
+
+/**
+ * Rows of each file, and a number that files share whose schemas are the same in every element. Null when one cannot be
+ * read: DuckDB does not say which.
+ */
+async function readShapes(
+  files: readonly ParquetFile[],
+  { signal }: CallOptions,
+): Promise<{ readonly rows: number; readonly shape: DuckDBValue }[] | null> {
+  const paths = `[${files.map(({ path }) => pathLiteral(path)).join(', ')}]`
+  const elements = `SELECT file_name, column_id, row(*COLUMNS(* EXCLUDE (file_name))) AS element FROM parquet_schema(${paths})`
+  const schemas = `SELECT file_name, list(element ORDER BY column_id) AS schema FROM (${elements}) GROUP BY file_name`
+  const sql = `SELECT file_name, num_rows, dense_rank() OVER (ORDER BY schema) FROM parquet_file_metadata(${paths}) JOIN (${schemas}) USING (file_name)`
+  let found: ReadonlyMap<DuckDBValue, { readonly rows: number; readonly shape: DuckDBValue }>
+  try {
+    const { rows } = await queryTable(sql, { signal })
+    found = new Map(rows.map(([path, count, shape]) => [path!, { rows: Number(count), shape: shape! }]))
+  } catch {
+    signal.throwIfAborted()
+    return null // each file by itself will tell
+  }
+  const shapes = files.flatMap(({ path }) => found.get(path) ?? [])
+  return shapes.length === files.length ? shapes : null
+}
+
+async function readFooter(file: ParquetFile, { signal }: CallOptions): Promise<Footer> {
   const scan = parquetScan(file.path)
   try {
     const schema = await queryTable(`SELECT * FROM ${scan} LIMIT 0`, { signal })

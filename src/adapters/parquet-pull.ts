@@ -5,7 +5,7 @@ import type { RowId } from '../core/id.js'
 import type { IdValues, SkippedRows, VectorBatch } from '../core/vector-batch.js'
 import { type BatchBuilder, buildBatch } from './arrow-columns.js'
 import { selectColumn } from './column-type.js'
-import { parquetScan, quoteIdentifier, quoteText, streamChunks } from './duckdb-session.js'
+import { chunkRowsMax, parquetScan, quoteIdentifier, quoteText, streamChunks } from './duckdb-session.js'
 import { flatItems, validity } from './duckdb-vectors.js'
 import { isUnchanged, type ParquetFile } from './parquet-files.js'
 import { changed, explainFailure, type Footer } from './parquet-footer.js'
@@ -23,8 +23,6 @@ export interface FilePull {
   readonly onBadRow: 'refuse' | 'skip'
 }
 
-/** DuckDB's largest chunk. */
-const chunkRowsMax = 2048
 /** A batch is handed on when its vectors, or its metadata of no fixed width, are this large. */
 const batchBytes = 8 * 1024 * 1024
 const batchRowsMax = 16_384

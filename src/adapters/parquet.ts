@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto'
 import { GatewayError } from '../core/errors.js'
 import { backendId, type Generation, type PartKey } from '../core/generation.js'
-import { sideBySide } from '../core/side-by-side.js'
 import type { VectorBatch } from '../core/vector-batch.js'
 import type {
   AdapterConfig,
@@ -16,7 +15,7 @@ import type {
 import { loadDuckDB } from './duckdb-session.js'
 import { FileGlance } from './file-glance.js'
 import { checkRoot, directoryOf, type FileListing, listFiles, nameOfUri, type ParquetFile } from './parquet-files.js'
-import { changed, type Footer, readFooter } from './parquet-footer.js'
+import { changed, type FileWithFooter, type Footer, readFooters } from './parquet-footer.js'
 import { columnsOf, decideLayout, type Layout } from './parquet-layout.js'
 import { pullFile } from './parquet-pull.js'
 import { choiceOption, listOption, metricOption, refuseUnknown, textOption } from './source-options.js'
@@ -28,9 +27,6 @@ const knownOptions = ['collection', 'id', 'vector', 'metric', 'model', 'columns'
 
 /** Generations whose files can still be pulled, newest last; a pull from an older one has expired. */
 const generationsKept = 8
-
-/** Footers read at a time. */
-const footerRoom = { count: 8, weight: 8 }
 
 interface ReadPlan {
   readonly manifest: Manifest
@@ -69,12 +65,13 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
   const plans = new Map<Generation, ReadPlan>()
   const glance = new FileGlance()
 
-  async function footerOf(file: ParquetFile, call: CallOptions): Promise<Footer> {
-    const known = footers.get(file.key)
-    if (known !== undefined) return known
-    const footer = await readFooter(file, call)
-    footers.set(file.key, footer)
-    return footer
+  async function withFooters(files: readonly ParquetFile[], call: CallOptions): Promise<FileWithFooter[]> {
+    // Taken before waiting: another plan may meanwhile forget footers that only this one needs.
+    const known = new Map(footers)
+    const unread = files.filter(({ key }) => !known.has(key))
+    for (const [index, footer] of (await readFooters(unread, call)).entries()) known.set(unread[index]!.key, footer)
+    for (const { key } of files) footers.set(key, known.get(key)!)
+    return files.map((file) => ({ file, footer: known.get(file.key)! }))
   }
 
   function checkName(collection: string): void {
@@ -101,12 +98,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
         'LG_GENERATION_EXPIRED',
         `source "${name}": the files changed since generation ${wanted}; the current one is ${generation}`,
       )
-    const read = await sideBySide(
-      files,
-      footerRoom,
-      () => 1,
-      async (file) => ({ file, footer: await footerOf(file, call) }),
-    )
+    const read = await withFooters(files, call)
     const layout = await decideLayout(read, layoutOptions, call)
     const parts = read.map(
       ({ file, footer }): Part => ({
