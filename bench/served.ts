@@ -17,7 +17,8 @@ const stillMs = 1500
 const writtenShare = 0.9
 
 interface CollectionState {
-  readonly index: { readonly kind: string; readonly segments: { readonly flat: number } }
+  /** `trained_at` of a flat one: clusters were tried. */
+  readonly index: { readonly kind: string; readonly trained_at?: string; readonly segments: { readonly flat: number } }
   readonly bytes: number
   readonly disk_bytes: number
 }
@@ -82,7 +83,9 @@ export async function serve({ path, cacheDirectory, metric, memoryBytes }: Serve
         const state = JSON.stringify({ index, bytes, disk_bytes })
         if (state !== seen) sinceMs = performance.now()
         seen = state
-        const done = index.kind !== 'training' && index.segments.flat === 0 && disk_bytes >= writtenShare * bytes
+        const isFlat = index.kind === 'flat' && index.trained_at !== undefined
+        const indexed = index.kind !== 'training' && (isFlat || index.segments.flat === 0)
+        const done = indexed && disk_bytes >= writtenShare * bytes
         if (done && performance.now() - sinceMs >= stillMs) return
       }
       throw new Error(`the index had not settled after ${settleMsMax / 1000} s`)

@@ -17,7 +17,8 @@ import { frameSample, sampleBytes, TrainingSample } from './training.js'
 const copyRowsMax = 1024
 
 /**
- * The codebook's rotation and centre, with centroids, and with principal directions where they pay. The same rows and codebook give the same bytes. The segments are
+ * The codebook's rotation and centre, with centroids, and with principal directions where they pay; null when the codebook has
+ * no centroids and would be slower with them. The same rows and codebook give the same bytes. The segments are
  * pinned while they are sampled, not while the sample is trained on. Throws LG_OVER_BUDGET when there is no room for it.
  * @param segments resident
  */
@@ -26,7 +27,7 @@ export async function trainOnSegments(
   placed: PlacedCodebook,
   { budget, executor }: { readonly budget: MemoryBudget; readonly executor: KernelExecutor },
   signal: AbortSignal,
-): Promise<Codebook> {
+): Promise<Codebook | null> {
   const { codebook } = placed
   const { dimension } = codebook
   const seed = trainingSeed(codebook)
@@ -54,7 +55,8 @@ export async function trainOnSegments(
     if (directions === 0) return refineCodebook(codebook, centroids, null)
     const basis = await trainBasis(run, sample, { count: directions, seed })
     const stages = await chooseStages(run, sample, { basis, centroids, collectionRows: total })
-    return refineCodebook(codebook, centroids, stages)
+    if (codebook.centroids === null && !stages.clustersPay) return null
+    return refineCodebook(codebook, centroids, stages.basis)
   } finally {
     pins.release()
     allocation.free()

@@ -6,7 +6,7 @@ import { type Codebook, CodebookCopies, trainCodebook } from './codebook.js'
 import type { ArenaHandle } from './executor.js'
 import type { Tuning } from './tuning.js'
 
-/** How a codebook's centroids came about. */
+/** How a codebook's centroids came about, or that it is better without. */
 export interface Training {
   readonly atMs: number
   /** Rows of the collection then. */
@@ -17,7 +17,7 @@ export interface Training {
 
 /** What is known of a codebook besides what it is. */
 export interface Learnt {
-  /** Null when it has no centroids. */
+  /** Null when centroids were never trained. */
   readonly training: Training | null
   /** How scans with it are best done; null until that was measured. */
   readonly tuning: Tuning | null

@@ -173,7 +173,7 @@ const graphTotals = (graphs: readonly GraphStatistics[]): CacheStatistics['graph
 
 const neverAsked = (diskBytes: number): CollectionStatistics => ({
   state: 'cold',
-  index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
+  index: { kind: 'flat', tried: null, segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
   graph: null,
   generation: null,
   witness: null,

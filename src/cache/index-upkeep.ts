@@ -99,10 +99,11 @@ export class IndexUpkeep {
     const codebook = dimension === null ? null : parts.codebooks.forDimension(dimension)
     const training = codebook?.training ?? null
     const common = { segments, tuning: codebook?.tuning ? describeTuning(codebook.tuning) : null, lastError }
-    if (training !== null)
+    const centroids = codebook?.codebook.centroids ?? null
+    if (training !== null && centroids !== null)
       return {
         kind: 'clustered',
-        centroids: codebook!.codebook.centroids!.count,
+        centroids: centroids.count,
         trainedAtMs: training.atMs,
         trainedRows: training.rows,
         meanRadius: training.meanRadius,
@@ -110,7 +111,8 @@ export class IndexUpkeep {
         ...common,
       }
     if (this.#trainingSinceMs !== null) return { kind: 'training', startedAtMs: this.#trainingSinceMs, ...common }
-    return { kind: 'flat', ...common }
+    const tried = training === null ? null : { atMs: training.atMs, rows: training.rows }
+    return { kind: 'flat', tried, ...common }
   }
 
   async #run(): Promise<void> {
@@ -220,6 +222,11 @@ export class IndexUpkeep {
       )
       const rows = segments.reduce((sum, segment) => sum + segment.rows, 0)
       const training: Training = { atMs: clock.now(), rows, meanRadius: null }
+      if (trained === null) {
+        codebook.training = training
+        changed()
+        return
+      }
       // Between two builds, so that no part has codes of both.
       await queue(async () => {
         this.#signal.throwIfAborted()

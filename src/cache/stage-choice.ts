@@ -28,6 +28,12 @@ const factorBytes = 16
 const aloneBytes = 256
 /** Short codes take memory: they must save at least this share of the cost. */
 const savedMin = 0.15
+/**
+ * Clusters that leave at least so many of the rows to be looked at, and shorten no code by which they would be ruled out
+ * (mean squares of radii against those of rows), cost more than they save: every cluster costs a query as much as many rows.
+ */
+const leftMax = 0.95
+const shortenedMax = 0.7
 
 /** Most directions that may be worth training; a multiple of 16, 0 in few dimensions. */
 export const directionsWorthTrying = (dimension: number): number => Math.floor(Math.min(192, dimension / 2) / 16) * 16
@@ -59,8 +65,15 @@ export function choiceRoomBytes(rows: number, dimension: number, count: number):
   return room.end
 }
 
+export interface ChosenStages {
+  /** The leading directions with the prefix and cells that make a scan cost least, or null when none save enough. */
+  readonly basis: Basis | null
+  /** Whether a scan costs less with the centroids than without. */
+  readonly clustersPay: boolean
+}
+
 /**
- * The leading directions of `basis` with the prefix and cells that make a scan cost least, or null when none save enough.
+ * What makes a scan cost least.
  * Rows of the sample are searched for the nearest of the others, since queries come from where rows are; of these, only
  * those count that clusters leave to be looked at.
  * @param sample framed, in random order; of `collectionRows` rows
@@ -69,7 +82,7 @@ export async function chooseStages(
   run: TrainingRun,
   sample: TrainingSample,
   trained: { readonly basis: Basis; readonly centroids: Centroids; readonly collectionRows: number },
-): Promise<Basis | null> {
+): Promise<ChosenStages> {
   const { basis, centroids, collectionRows } = trained
   const rows = Math.min(sample.rows, rowsMax)
   const { memory } = sample.arena
@@ -99,22 +112,28 @@ export async function chooseStages(
     radii: new Float32Array(memory.buffer, at.squares, rows).map(Math.sqrt),
   })
   const { prefix, cells } = cheapest(passed, padded, collectionRows)
-  if (prefix === 0 && cells === 0) return null
+  if (prefix === 0 && cells === 0)
+    return { basis: null, clustersPay: passed.clusters < leftMax || passed.shortened < shortenedMax }
   const directions = Math.max(prefix, cells)
   return {
-    ...basis,
-    count: directions,
-    vectors: basis.vectors.slice(0, directions * padded),
-    captured: basis.captured.slice(0, directions),
-    prefix,
-    cells: cells === 0 ? null : coded.cells(cells),
+    basis: {
+      ...basis,
+      count: directions,
+      vectors: basis.vectors.slice(0, directions * padded),
+      captured: basis.captured.slice(0, directions),
+      prefix,
+      cells: cells === 0 ? null : coded.cells(cells),
+    },
+    clustersPay: true,
   }
 }
 
 /** Shares of rows that codes do not rule out. */
 interface Passed {
-  /** Of all rows, those that clusters leave. The others are shares of these. */
+  /** Of all rows, those that clusters leave. Those by prefixes and cells are shares of these. */
   readonly clusters: number
+  /** Mean square of the rows' distances from their centroids, as a share of that from the centre. */
+  readonly shortened: number
   /** By prefixes of 16, 32, … directions. */
   readonly prefixes: Float64Array
   /** One a count of cells. */
@@ -320,9 +339,16 @@ async function passedShares(
   const share = (sum: number): number => (considered === 0 ? 1 : sum / considered)
   return {
     clusters: considered / Math.max(1, queries * (rows - queries)),
+    shortened: squares(radii) / Math.max(Number.MIN_VALUE, squares(projected.rests(0))),
     prefixes: prefixes.map(share),
     cells: new Map(coded.counts.map((cellCount, index) => [cellCount, share(cells[index]!)])),
   }
+}
+
+const squares = (values: Float32Array | Float64Array): number => {
+  let sum = 0
+  for (const value of values) sum += value * value
+  return sum
 }
 
 function squareBetween(a: Float32Array, b: Float32Array): number {

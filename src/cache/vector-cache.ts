@@ -147,7 +147,11 @@ export type IndexStatistics = {
   /** Why the last attempt of the background to improve it failed; null when it did not. It is tried again by itself. */
   readonly lastError: ErrorSeen | null
 } & (
-  | { readonly kind: 'flat' }
+  | {
+      readonly kind: 'flat'
+      /** When clusters were trained and found to rule out too little, and rows of the collection then; null when they were not. */
+      readonly tried: { readonly atMs: number; readonly rows: number } | null
+    }
   | { readonly kind: 'training'; readonly startedAtMs: number }
   | {
       readonly kind: 'clustered'

@@ -65,9 +65,15 @@ function stages({ wanted }: Shard, query: Query, { state, index, graph }: Collec
     ...(resident ? [] : ['pull the parts that are not cached and build their segments']),
     ...(query.filter === null ? [] : ['evaluate the filter to a bitmap of rows']),
     ...(graph === null ? [] : [graphStage(graph, query)]),
-    `${graphAnswers(graph, query) ? 'else ' : ''}search${index.kind === 'clustered' ? ` ${index.centroids} clusters` : ''}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query)}`,
+    `${graphAnswers(graph, query) ? 'else ' : ''}search${describeLayout(index)}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query)}`,
     `merge the ${query.k} nearest`,
   ]
+}
+
+function describeLayout(index: CollectionStatistics['index']): string {
+  if (index.kind === 'clustered') return ` ${index.centroids} clusters`
+  if (index.kind === 'training' || index.tried === null) return ''
+  return ` all rows (clusters, tried on ${index.tried.rows}, would rule out too few)`
 }
 
 const graphAnswers = (graph: GraphStatistics | null, { recall, k }: Query): boolean =>

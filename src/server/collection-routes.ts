@@ -184,7 +184,11 @@ function indexBody(index: Statistics['index']) {
   const common = { segments: index.segments, tuning: tuningBody(index.tuning), last_error: errorBody(index.lastError) }
   switch (index.kind) {
     case 'flat':
-      return { kind: index.kind, ...common }
+      return {
+        kind: index.kind,
+        ...(index.tried !== null && { trained_at: time(index.tried.atMs), trained_rows: index.tried.rows }),
+        ...common,
+      }
     case 'training':
       return { kind: index.kind, started_at: time(index.startedAtMs), ...common }
     case 'clustered':

@@ -34,8 +34,10 @@ const collectionIndex = Type.Object(
     kind: words('flat', 'training', 'clustered'),
     started_at: Type.Optional(Type.String({ description: 'training: since when.' })),
     centroids: Type.Optional(Type.Integer({ description: 'clustered' })),
-    trained_at: Type.Optional(Type.String({ description: 'clustered' })),
-    trained_rows: Type.Optional(Type.Integer({ description: 'clustered: rows of the collection then.' })),
+    trained_at: Type.Optional(
+      Type.String({ description: 'clustered; flat: when clusters were tried, and ruled out too little to be kept.' }),
+    ),
+    trained_rows: Type.Optional(Type.Integer({ description: 'Rows of the collection then.' })),
     mean_radius: Type.Optional(
       nullable(Type.Number({ description: 'clustered: mean distance of a row from its centroid then.' })),
     ),

@@ -39,7 +39,7 @@ async function chosenFor(
   const centroids = await trainCentroids(run, sample, { codebook, count: 8, seed: 1 })
   const basis = await trainBasis(run, sample, { count: directions, seed: 1 })
   const chosen = await chooseStages(run, sample, { basis, centroids, collectionRows })
-  return { prefix: chosen?.prefix ?? 0, cells: chosen?.cells?.count ?? 0 }
+  return { prefix: chosen.basis?.prefix ?? 0, cells: chosen.basis?.cells?.count ?? 0 }
 }
 
 test('cells and as long a prefix as it takes, and neither where all directions are alike', async () => {

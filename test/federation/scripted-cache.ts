@@ -57,6 +57,7 @@ export interface ScriptedCollection {
   refreshing?: () => Promise<void>
   /** What was measured of its scans; default: nothing. */
   tuning?: CollectionStatistics['index']['tuning']
+  tried?: { readonly atMs: number; readonly rows: number }
   /** What the shard claims; default: exact. */
   achieves?: RecallContract
 }
@@ -232,6 +233,7 @@ export class ScriptedCache implements VectorCache {
       graph: null,
       index: {
         kind: 'flat',
+        tried: scripted.tried ?? null,
         segments: { clustered: 0, flat: 0, plain: 0 },
         tuning: scripted.tuning ?? null,
         lastError: null,

@@ -167,6 +167,12 @@ test('explain says how contracts are answered with the least work, as was measur
   )
 })
 
+test('explain says when clusters were tried and left', async () => {
+  const { gateway } = await scriptedGateway([{ ...x, state: 'ready', tried: { atMs: 0, rows: 5000 } }])
+  const { stages } = (await gateway.explain(query({ k: 10 }), options)).shards[0]!
+  expect(stages).toContain('search all rows (clusters, tried on 5000, would rule out too few): exact')
+})
+
 test('a closed gateway refuses and has closed its sources', async () => {
   const { gateway, cache } = await scriptedGateway([x])
   await gateway.close()

@@ -145,7 +145,7 @@ export const sampleCollection: CollectionSummary = {
     rows: 2,
     parts: 1,
     graph: null,
-    index: { kind: 'flat', segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
+    index: { kind: 'flat', tried: null, segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
     segmentsResident: 1,
     memoryBytes: 5,
     diskBytes: 6,

@@ -81,6 +81,15 @@ test('a collection says how it is indexed', async () => {
     tuning: { tuned_at: at, rows: 5000, queries: 300, first_stages: tuning.costs, targets: tuning.targets },
     last_error: { code: 'LG_OVER_BUDGET', message: 'no room', at },
   })
+  const tried = { atMs: 1_700_000_000_000, rows: 5000 }
+  expect(await indexed({ kind: 'flat', tried, segments, tuning: null, lastError: null })).toEqual({
+    kind: 'flat',
+    trained_at: at,
+    trained_rows: 5000,
+    segments,
+    tuning: null,
+    last_error: null,
+  })
   expect(
     await indexed({ kind: 'training', startedAtMs: 1_700_000_000_000, segments, tuning: null, lastError: null }),
   ).toEqual({
