@@ -1,13 +1,12 @@
 /** The k smallest upper bounds of rows so far, a max-heap in the scratch area: k rows are no farther than the largest of them. */
-import { hitBytes, scratchHitsAt } from './layout'
+import { scratchCeilingAt } from './layout'
 
 let heap: usize = 0
 let capacity: i32 = 0
 let count: i32 = 0
 
-/** Its place is that of survivors, of which a scan with originals in memory has none. */
 export function beginCeiling(scratch: usize, k: i32): void {
-  heap = scratch + scratchHitsAt + <usize>k * hitBytes
+  heap = scratch + scratchCeilingAt
   capacity = k
   count = 0
 }

@@ -18,9 +18,16 @@ export function beginDecisions(scratch: usize, coded: bool): void {
   withCodes = coded
 }
 
+/** The row at a position. */
+// @ts-ignore: decorator
+@inline
+export function rowAt(position: u32): u32 {
+  return records != 0 ? load<u32>(recordTail(records, position, queryBytes >> 2), recordRowsAt) : position
+}
+
 /** Computes a row's distance, in float64 unless float32 already puts it beyond the limit, and offers it. */
 export function decide(position: u32): void {
-  const row = records != 0 ? load<u32>(recordTail(records, position, queryBytes >> 2), recordRowsAt) : position
+  const row = rowAt(position)
   if (vectors == 0) {
     defer(position, row)
     return

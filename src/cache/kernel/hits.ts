@@ -25,12 +25,6 @@ export function limitTo(distance: f64): void {
   threshold = distance
 }
 
-// @ts-ignore: decorator
-@inline
-export function hitsFull(): bool {
-  return hitCount == capacity
-}
-
 /** Offers a row; returns whether the threshold may have moved. */
 export function offer(distance: f64, order: u32, row: u32): bool {
   if (!(distance <= threshold)) return false

@@ -171,7 +171,7 @@ export const scratchCandidatesAt = 131072
 export const scratchLanesAt = 163840
 /**
  * (f64 distance, u32 order, u32 row)[k]: a heap while scanning, ascending afterwards. Behind them, when originals are on
- * disk, survivors: (f64 lower bound, u32 position, u32 row)[hitsRoom - k]; else f64[k] upper bounds (ceiling.ts).
+ * disk, survivors: (f64 lower bound, u32 position, u32 row)[hitsRoom - k].
  */
 export const scratchHitsAt = 164096
 export const hitBytes = 16
@@ -186,8 +186,10 @@ export const scratchPrincipalAt = 491776
 export const scratchPrefixIntegersAt = 495872
 /** f32[cellsMax]: what of a vector its cells tell. */
 export const scratchCellPointAt = 497920
-/** scratchCellPointAt + 4 * cellsMax. */
-export const scratchBytes = 498432
+/** f64[kMax]: the smallest upper bounds (ceiling.ts). */
+export const scratchCeilingAt = 498432
+/** scratchCeilingAt + 8 * kMax. */
+export const scratchBytes = 578432
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

@@ -78,9 +78,9 @@ export function scanBytes(from: u32, to: u32): i32 {
   return count
 }
 
-/** Takes the upper bound of one more row; returns whether it lowers the threshold. On disk, hits are upper bounds themselves. */
-function lowerThreshold(upper: f64): bool {
-  if (vectors == 0 || !offerUpper(upper) || ceiling() >= threshold) return false
+/** Takes the upper bound of one more row; returns whether it lowers the threshold. */
+export function lowerThreshold(upper: f64): bool {
+  if (!offerUpper(upper) || ceiling() >= threshold) return false
   limitTo(ceiling())
   followThreshold()
   return true

@@ -14,7 +14,7 @@ import {
 } from './layout'
 import { beginCeiling } from './ceiling'
 import { beginCells, cellCount, followCells, rowsWithinCells } from './cells'
-import { estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
+import { estimateOf, putCandidate, rowOf } from './candidates'
 import {
   beginClusters,
   centroidNormMax,
@@ -26,8 +26,8 @@ import {
   windowFrom,
   windowTo,
 } from './clusters'
-import { beginDecisions, decide } from './decide'
-import { beginHits, hitCount, hitsFull, lost, sortHits, threshold } from './hits'
+import { beginDecisions, decide, rowAt } from './decide'
+import { beginHits, hitCount, lost, sortHits, threshold } from './hits'
 import { beginSurvivors, keepWithin } from './survivors'
 import {
   bitLimit,
@@ -45,10 +45,10 @@ import { recordCode, recordTail } from './records'
 import { framedNormHigh, hasCodes, queryBytes, queryMetric } from './query'
 import { allowedRows, beginRows, candidates, lanes, records, vectors } from './rows'
 import { beginBits, scanBits } from './scan-bits'
-import { beginBytes, byteEstimate, isBeyondBytes, scanBytes } from './scan-bytes'
+import { beginBytes, byteEstimate, isBeyondBytes, lowerThreshold, rowUpper, scanBytes } from './scan-bytes'
 import { beginPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
 
-/** The first chunk is small: until the heap is full, every row is a candidate. */
+/** The first chunks are small: without a threshold the first stage cannot be used. */
 const firstChunkRows: u32 = 2048
 
 /* What is read of rows first. */
@@ -73,10 +73,9 @@ const seenMin: u32 = 1024
 const pausedMin: u32 = 8192
 /** How much dearer a code is that is read alone, not in a row of many. */
 const scattered: f64 = 1.6
-/** Records that are brought into the cache at a time. */
+/** Records, and bytes of originals, that are brought into the cache at a time. */
 const fetchRows: i32 = 64
-/** Candidates of a chunk that are decided in order of their estimates: from some on, ordering costs more than it saves. */
-const nearestMax: i32 = 32
+const fetchBytes: usize = 32768
 
 /** Smallest distance of a row that the last scan left out although it was as near as one it kept; Infinity for none. */
 export function lostDistance(): f64 {
@@ -198,87 +197,76 @@ function scanDirect(from: u32, to: u32): void {
 function scanCodes(from: u32, to: u32): void {
   let end = from
   for (let start = from; start < to; start = end) {
-    const isOpen = !hitsFull() && threshold == Infinity
+    // Without a threshold only 8-bit codes say something: their upper bounds make one.
+    const isOpen = threshold == Infinity
     end = min<u32>(to, start + (isOpen ? firstChunkRows : <u32>chunkRows))
     looked += end - start
-    const withBits = stage == readBits
-    const withCells = stage == readCells && !isOpen && followCells(reach)
-    const withPrefix = stage == readPrefixes && !isOpen
-    const found = withBits
-      ? scanBits(start, end)
-      : withCells
-      ? scanCells(start, end)
-      : withPrefix
-      ? scanPrefixes(start, end)
-      : scanBytes(start, end)
-    let count = found
-    if (isOpen) {
-      // Nearest first, so that the threshold soon says something about the others.
-      heapify(candidates, count)
-      while (count > 0 && !hitsFull()) {
-        popSmallest(candidates, count--)
-        decide(rowOf(candidates, count))
-      }
-      if (withBits) count = keepWithinBits(count)
-    }
-    if (withBits) count = decideNearest(keepWithinBytes(count))
-    for (let i = 0; i < count; i++) {
-      const position = rowOf(candidates, i)
-      let estimate = estimateOf(candidates, i)
-      if (withCells) {
-        if (withPrefixes && isBeyondPrefix(position, prefixEstimate(position))) continue
-        estimate = byteEstimate(position)
-      } else if (withPrefix) {
-        if (isBeyondPrefix(position, estimate)) continue
-        estimate = byteEstimate(position)
-      }
-      if (!isBeyondBytes(position, estimate)) decide(position)
-    }
+    const read = isOpen || (stage == readCells && !followCells(reach)) ? readBytes : stage
+    const found =
+      read == readBits
+        ? scanBits(start, end)
+        : read == readCells
+        ? scanCells(start, end)
+        : read == readPrefixes
+        ? scanPrefixes(start, end)
+        : scanBytes(start, end)
+    decideAll(read == readBytes ? found : keepWithinBytes(found, read))
     if (!isOpen) chooseStage(end - start, found)
   }
 }
 
-/** Decides the nearest of the candidates, so that the threshold soon says something about the others; returns how many are left. */
-function decideNearest(count: i32): i32 {
-  if (count <= 1) return count
-  heapify(candidates, count)
-  const left = max<i32>(0, count - nearestMax)
-  let end = count
-  while (end > left) {
-    popSmallest(candidates, end--)
-    if (!isBeyondBytes(rowOf(candidates, end), estimateOf(candidates, end))) decide(rowOf(candidates, end))
-  }
-  return left
-}
-
-/** Leaves the candidates that their 1-bit codes do not rule out by now. */
-function keepWithinBits(count: i32): i32 {
-  let kept = 0
-  for (let i = 0; i < count; i++) {
-    const estimate = estimateOf(candidates, i)
-    if (!(estimate > bitLimit)) putCandidate(candidates, kept++, estimate, rowOf(candidates, i))
-  }
-  return kept
-}
-
-/** Leaves the candidates that their 8-bit codes do not rule out, with the estimates of these. */
-function keepWithinBytes(count: i32): i32 {
+/** Leaves the candidates that their 8-bit codes do not rule out, with the estimates of these. `read`: what made them candidates. */
+function keepWithinBytes(count: i32, read: i32): i32 {
+  const padded = queryBytes >> 2
   let kept = 0
   for (let from = 0; from < count; from += fetchRows) {
-    const to = min<i32>(count, from + fetchRows)
+    const to = keepWithinStage(from, min<i32>(count, from + fetchRows), read)
     fetchRecords(from, to)
     for (let i = from; i < to; i++) {
       const position = rowOf(candidates, i)
       const estimate = byteEstimate(position)
-      if (!isBeyondBytes(position, estimate)) putCandidate(candidates, kept++, estimate, position)
+      if (isBeyondBytes(position, estimate)) continue
+      putCandidate(candidates, kept++, estimate, position)
+      lowerThreshold(rowUpper(recordTail(records, position, padded), estimate))
     }
   }
   return kept
 }
 
+/** Leaves those of the candidates [from, to) that shorter codes do not rule out under the threshold of now; returns their end. */
+function keepWithinStage(from: i32, to: i32, read: i32): i32 {
+  if (read == readCells && !withPrefixes) return to
+  let end = from
+  for (let i = from; i < to; i++) {
+    const position = rowOf(candidates, i)
+    const estimate = read == readCells ? prefixEstimate(position) : estimateOf(candidates, i)
+    const isBeyond = read == readBits ? estimate > bitLimit : isBeyondPrefix(position, estimate)
+    if (!isBeyond) putCandidate(candidates, end++, estimate, position)
+  }
+  return end
+}
+
+/** Decides the candidates that 8-bit codes do not rule out by now. */
+function decideAll(count: i32): void {
+  const step = <i32>max<usize>(1, fetchBytes / queryBytes)
+  for (let from = 0; from < count; from += step) {
+    let to = from
+    for (let i = from; i < min<i32>(count, from + step); i++) {
+      const estimate = estimateOf(candidates, i)
+      const position = rowOf(candidates, i)
+      if (!isBeyondBytes(position, estimate)) putCandidate(candidates, to++, estimate, position)
+    }
+    fetchVectors(from, to)
+    for (let i = from; i < to; i++) {
+      const position = rowOf(candidates, i)
+      if (!isBeyondBytes(position, estimateOf(candidates, i))) decide(position)
+    }
+  }
+}
+
 /**
- * Brings the records of some candidates into the cache. They are far apart: looking at many, with nothing else between,
- * lets the processor wait for all of them at once.
+ * Brings the records of the candidates [from, to) into the cache. They are far apart: looking at many, with nothing else
+ * between, lets the processor wait for all of them at once.
  */
 function fetchRecords(from: i32, to: i32): void {
   const padded = queryBytes >> 2
@@ -288,6 +276,17 @@ function fetchRecords(from: i32, to: i32): void {
     const code = recordCode(records, position, padded)
     for (let at: usize = 0; at < padded; at += 64) sum += load<u32>(code + at)
     sum += load<u32>(recordTail(records, position, padded))
+  }
+  store<u32>(lanes, sum)
+}
+
+/** The same for their originals. */
+function fetchVectors(from: i32, to: i32): void {
+  if (vectors == 0) return
+  let sum: u32 = 0
+  for (let i = from; i < to; i++) {
+    const vector = vectors + <usize>rowAt(rowOf(candidates, i)) * queryBytes
+    for (let at: usize = 0; at < queryBytes; at += 64) sum += load<u32>(vector + at)
   }
   store<u32>(lanes, sum)
 }
