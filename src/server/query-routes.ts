@@ -12,6 +12,7 @@ import { errorBody, unsupportedMediaType } from './error-reply.js'
 import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
 import * as schemas from './query-schemas.js'
 import { type Fields, readArray, readObject, readText, refusal, refuseUnknown } from './request-fields.js'
+import { createTurns } from './turns.js'
 
 const json = 'application/json; charset=utf-8'
 
@@ -26,15 +27,16 @@ export function queryRoutes(context: ServerContext) {
     return parseQuery(request.body, rules)
   }
 
-  const search = async (query: Query, reply: FastifyReply): Promise<Answer> => {
-    try {
-      const answer = await gateway.search(query, { signal: cancellation.signalOf(reply) })
-      metrics.answered(answer)
-      return answer
-    } catch (error) {
-      metrics.failed(toGatewayError(error))
-      throw error
-    }
+  const turns = createTurns()
+  const search = (query: Query, reply: FastifyReply): Promise<Answer> =>
+    gateway.search(query, { signal: cancellation.signalOf(reply) }).then(answered, failed)
+  const answered = (answer: Answer): Answer => {
+    metrics.answered(answer)
+    return answer
+  }
+  const failed = (error: unknown): never => {
+    metrics.failed(toGatewayError(error))
+    throw error
   }
 
   return async (app: FastifyInstance): Promise<void> => {
@@ -43,9 +45,13 @@ export function queryRoutes(context: ServerContext) {
     )
 
     app.post('/v1/query', { schema: schemas.query }, async (request, reply) => {
-      const answer = await search(requestedQuery(request), reply)
+      const query = requestedQuery(request)
+      await turns.next()
+      const answer = await search(query, reply)
       if (request.headers.accept?.includes(arrowMediaType)) return reply.type(arrowMediaType).send(arrowStream(answer))
-      return reply.type(json).send(answerJson(answer))
+      const text = answerJson(answer)
+      await null // the others of the turn write their texts; the replies then follow one another, and find a client awake
+      return reply.type(json).send(text)
     })
 
     app.post('/v1/explain', { schema: schemas.explain }, async (request, reply) => {
