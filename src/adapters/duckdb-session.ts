@@ -9,7 +9,8 @@ interface CallOptions {
 
 /**
  * Extensions are never fetched; the file cache is off because it would serve a replaced file's old bytes; without a
- * temporary directory nothing is spilled beside the process.
+ * temporary directory nothing is spilled beside the process. Its allocator keeps what was read with until a thread of its own
+ * gives that back: 330 MB after 50,000 rows of 768 dimensions.
  */
 const settings = {
   threads: String(Math.min(4, availableParallelism())),
@@ -20,6 +21,7 @@ const settings = {
   autoload_known_extensions: 'false',
   allow_community_extensions: 'false',
   enable_external_file_cache: 'false',
+  allocator_background_threads: 'true',
 }
 
 let instance: Promise<DuckDBInstance> | undefined

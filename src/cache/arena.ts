@@ -174,9 +174,13 @@ export class ArenaPool {
     return null
   }
 
-  /** How many pieces of it are taken, companions not counted. */
-  piecesIn(arena: ArenaHandle): number {
-    return this.#candidates(arena)[0]?.pieces ?? 0
+  /** What is in an arena: pieces, companions not counted; bytes of both; and whether the rest is more than these and another arena cost. */
+  contentOf({ id }: ArenaHandle): { readonly pieces: number; readonly bytes: number; readonly sparse: boolean } {
+    const arena = this.#arenas.find(({ handle }) => handle.id === id)
+    assert(arena !== undefined, 'an arena in which something is, is in the pool')
+    const free = arena.gaps.reduce((sum, gap) => sum + gap.bytes, 0)
+    const bytes = arena.remains.committedBytes - this.#scratchEnd - free
+    return { pieces: arena.pieces, bytes, sparse: free > bytes + this.#scratchEnd }
   }
 
   /** Gives back the arenas that are empty. Resolves when their bytes are free, or something turns out to refer to them still. */
@@ -226,7 +230,7 @@ export class ArenaPool {
     }
   }
 
-  /** Pieces of one arena, or null when no arena has room for all; of one that `avoid` names only when no other has. */
+  /** Pieces of one arena, or null when no arena has room for all; of none that `avoid` names. */
   allocateTogether<Sizes extends readonly number[]>(
     sizes: readonly [...Sizes],
     avoid: ReadonlySet<number> = new Set(),
@@ -243,19 +247,12 @@ export class ArenaPool {
       }
       return pieces as { [Index in keyof Sizes]: Allocation }
     }
-    const allocateInAny = (arenas: readonly Arena[]): { [Index in keyof Sizes]: Allocation } | null => {
-      for (const { handle } of arenas) {
-        const pieces = allocateIn(handle)
-        if (pieces !== null) return pieces
-      }
-      return null
+    for (const { handle } of this.#arenas) {
+      const pieces = avoid.has(handle.id) ? null : allocateIn(handle)
+      if (pieces !== null) return pieces
     }
-    const preferred = allocateInAny(this.#arenas.filter(({ handle }) => !avoid.has(handle.id)))
-    if (preferred !== null) return preferred
     const added = this.#addArena(sizes.reduce((sum, bytes) => sum + roundUp(bytes, alignment), 0))
-    return added === null
-      ? allocateInAny(this.#arenas.filter(({ handle }) => avoid.has(handle.id)))
-      : allocateIn(added.handle)
+    return added === null ? null : allocateIn(added.handle)
   }
 
   /** Extends the last gap (or adds one) to at least `wanted` bytes. */

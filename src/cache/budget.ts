@@ -52,8 +52,8 @@ export class MemoryBudget {
     sizes: readonly [...Sizes],
     avoid: ReadonlySet<number> = new Set(),
   ): { [Index in keyof Sizes]: Allocation } {
-    let pieces = this.pool.allocateTogether(sizes, avoid)
-    while (pieces === null && this.#surrenderOldest()) pieces = this.pool.allocateTogether(sizes, avoid)
+    let pieces = this.pool.allocateTogether(sizes, avoid) ?? this.pool.allocateTogether(sizes)
+    while (pieces === null && this.#surrenderOldest()) pieces = this.pool.allocateTogether(sizes)
     if (pieces !== null) return pieces
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     throw this.#notFree(`${bytes} more bytes in one piece`)

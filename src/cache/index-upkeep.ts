@@ -9,8 +9,8 @@ import type { KernelExecutor } from './executor.js'
 import { type IndexStep, nextStep } from './index-plan.js'
 import type { Parts } from './parts.js'
 import type { PulledSegment } from './priming.js'
-import { mergeSegments, recodeSegment } from './recode.js'
-import { arenasOfOnly, freeResident, keepInMemory, Pins, type Segment } from './segment.js'
+import { mergeSegments, moveSegment, recodeSegment } from './recode.js'
+import { arenaShares, freeResident, keepInMemory, Pins, type Segment } from './segment.js'
 import { tuneVersion } from './tune-version.js'
 import { describeTuning } from './tuning.js'
 import type { IndexStatistics } from './vector-cache.js'
@@ -131,6 +131,7 @@ export class IndexUpkeep {
               })
         if (step === null) {
           if (version !== null && (await this.#bringOriginals(version))) continue
+          if (version !== null && (await this.#leaveSparse(version))) continue
           await budget.pool.giveBackEmpty()
           if (version !== null && isResident(version)) {
             this.#finished = version
@@ -176,6 +177,37 @@ export class IndexUpkeep {
     return false
   }
 
+  /** Moves one segment out of an arena that has few, all of them this version's; false when there is none, or no room. */
+  async #leaveSparse(version: Version): Promise<boolean> {
+    const { budget, parts, queue, replace } = this.#options
+    const segments = version.segments.map(({ segment }) => segment)
+    const avoid = new Set<number>()
+    for (const [arena, { pieces }] of arenaShares(segments)) {
+      const content = budget.pool.contentOf(arena)
+      if (content.sparse && content.pieces === pieces) avoid.add(arena.id)
+    }
+    const segment = segments.find(({ resident }) => resident !== null && avoid.has(resident.allocation.arena.id))
+    if (segment === undefined) return false
+    return queue(async () => {
+      this.#signal.throwIfAborted()
+      if (segment.resident === null || segment.references === 0 || segment.broken) return true
+      const pins = new Pins()
+      try {
+        pins.addReading(segment)
+        const made = await moveSegment(segment, { budget, avoid }, this.#signal)
+        if (made === null) return false
+        if (!parts.keepFile(made)) {
+          freeResident(made.resident)
+          return false
+        }
+        replace(new Map([[segment, parts.admit(made, pins)]]))
+        return true
+      } finally {
+        pins.release()
+      }
+    })
+  }
+
   async #take(step: IndexStep, version: Version): Promise<void> {
     const { changed } = this.#options
     switch (step.kind) {
@@ -202,14 +234,17 @@ export class IndexUpkeep {
     }
   }
 
-  /** Arenas that hold nothing but what this step and those after it replace are left, so that they can be given back. */
+  /** Arenas of which this step and those after it replace half or more are left, so that they can be given back. */
   #recoding(step: Extract<IndexStep, { kind: 'recode' | 'merge' }>) {
     const { parts, budget, executor } = this.#options
     const members = new Set(step.kind === 'merge' ? step.members.map(({ segment }) => segment) : [step.segment])
     const replaced = [...parts.residents].filter(
       (segment) => members.has(segment) || (segment.codebook !== null && segment.codebook !== step.codebook.version),
     )
-    return { budget, executor, avoid: arenasOfOnly(replaced, budget.pool) }
+    const avoid = new Set<number>()
+    for (const [arena, { bytes }] of arenaShares(replaced))
+      if (2 * bytes >= budget.pool.contentOf(arena).bytes) avoid.add(arena.id)
+    return { budget, executor, avoid }
   }
 
   async #train({ codebook }: Extract<IndexStep, { kind: 'train' }>, version: Version): Promise<void> {

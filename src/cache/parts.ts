@@ -178,6 +178,13 @@ export class Parts {
     if (file !== null) settleOnDisk(resident, file)
   }
 
+  /** Gives a segment that is not where it was the file that it has; false when that is gone and has what memory lacks. */
+  keepFile({ key, resident }: PulledSegment): boolean {
+    const file = this.#options.files.openOriginals(key)
+    if (file !== null) settleOnDisk(resident, file)
+    return resident.block.originals !== null || resident.stored?.hold() === true
+  }
+
   recallSegment(of: SegmentDescription): Segment {
     return this.#segment(of)
   }

@@ -1,7 +1,8 @@
-/** Makes segments of the rows of others: with codes of another codebook, or several small ones joined. */
+/** Makes segments of the rows of others: with codes of another codebook, several small ones joined, or the same elsewhere. */
 import { setImmediate } from 'node:timers/promises'
 import type { Column } from '../core/column.js'
 import { compareUtf8 } from '../core/id.js'
+import type { Allocation } from './arena.js'
 import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
@@ -109,6 +110,44 @@ export async function mergeSegments(
     stretches,
   }
   return encodeRows(rows, codebook, context, signal)
+}
+
+/** Bytes copied before others get their turn: about a millisecond. */
+const copyBytesMax = 4 * 2 ** 20
+
+/** The same segment in an arena that `avoid` does not name; null when there is no room for it that nothing uses. */
+export async function moveSegment(
+  segment: Segment,
+  { budget, avoid }: Pick<RecodeContext, 'budget' | 'avoid'>,
+  signal: AbortSignal,
+): Promise<PulledSegment | null> {
+  const { key, content, codebook, rows, bytes, runs } = segment
+  const { sections, block, ids } = segment.resident!
+  const sizes = block.originals === null ? [bytes] : [bytes, block.originals.bytes]
+  const pieces = budget.pool.allocateTogether(sizes, avoid)
+  if (pieces === null) return null
+  const [allocation, originals] = pieces as [Allocation, Allocation | undefined]
+  try {
+    const space = layOut(allocation, new Map(Array.from(sections, ([name, { length }]) => [name, length])), rows)
+    // The block's header goes first: tie ranks that are set meanwhile count only where it says that they are there.
+    for (const [name, section] of sections) await copyInTurns(section, space.sections.get(name)!, signal)
+    if (originals !== undefined) await copyInTurns(block.originals!.u8(), originals.u8(), signal)
+    const resident = openResident(space, ids.kind, null)
+    if (originals !== undefined) resident.block.attach(originals)
+    return { key, content, codebook, rows, bytes, runs, resident }
+  } catch (error) {
+    allocation.free()
+    originals?.free()
+    throw error
+  }
+}
+
+async function copyInTurns(source: Uint8Array, target: Uint8Array, signal: AbortSignal): Promise<void> {
+  for (let from = 0; from < source.length; from += copyBytesMax) {
+    target.set(source.subarray(from, from + copyBytesMax), from)
+    await setImmediate()
+    signal.throwIfAborted()
+  }
 }
 
 const firstOrdinal = ({ segment, run }: Stretch): number => segment.resident!.ordinals[run.start]!

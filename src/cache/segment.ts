@@ -4,7 +4,7 @@ import { GatewayError } from '../core/errors.js'
 import type { PartKey } from '../core/generation.js'
 import type { Metric } from '../core/metric.js'
 import { AllowSlots, allowBytes } from './allow-slots.js'
-import type { Allocation, ArenaPool } from './arena.js'
+import type { Allocation } from './arena.js'
 import {
   type Block,
   type BlockShape,
@@ -245,15 +245,19 @@ export function keepInMemory({ block, stored }: ResidentSegment, originals: Allo
   stored!.letGo()
 }
 
-/** Ids of the arenas in which there is nothing but these segments. */
-export function arenasOfOnly(segments: readonly Segment[], pool: ArenaPool): ReadonlySet<number> {
-  const pieces = new Map<ArenaHandle, number>()
-  for (const { resident } of segments) {
+/** What segments have in the arenas that they are in. */
+export function arenaShares(
+  segments: Iterable<Segment>,
+): ReadonlyMap<ArenaHandle, { readonly pieces: number; readonly bytes: number }> {
+  const shares = new Map<ArenaHandle, { readonly pieces: number; readonly bytes: number }>()
+  for (const { resident, residentBytes } of segments) {
     if (resident === null) continue
     const { arena } = resident.allocation
-    pieces.set(arena, (pieces.get(arena) ?? 0) + (resident.block.originals === null ? 1 : 2))
+    const { pieces, bytes } = shares.get(arena) ?? { pieces: 0, bytes: 0 }
+    const more = resident.block.originals === null ? 1 : 2
+    shares.set(arena, { pieces: pieces + more, bytes: bytes + residentBytes })
   }
-  return new Set(Array.from(pieces).flatMap(([arena, count]) => (pool.piecesIn(arena) === count ? [arena.id] : [])))
+  return shares
 }
 
 /** Gives back all that it holds. */

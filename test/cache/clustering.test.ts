@@ -157,6 +157,27 @@ test('law 11: what segments were replaced in is given back once nobody uses it',
   await expectExact(cache, source)
 })
 
+test('law 11: segments that stay behind in an emptied arena are moved out of it, with their files', async () => {
+  const directory = await scratchDirectory()
+  const { cache, pool } = await openCache({ clusteredRowsMin, directory })
+  // The small one has no codes, and gets none.
+  const source = sourceOf([30_000, 30_000, 300])
+  const collection = source.collection()
+  await expectExact(cache, source)
+  await cache.settled()
+  const { memoryBytes, segmentsResident } = cache.collectionStatistics(collection.ref)
+  expect(segmentsResident).toBe(2)
+  expect(pool.bytesCommitted).toBeLessThan(1.15 * memoryBytes)
+  await expectExact(cache, source)
+  const files = await filesOf(directory)
+  await cache.close()
+  const { cache: again, warnings } = await openCache({ clusteredRowsMin, directory })
+  source.counts.pull = 0
+  await expectExact(again, source)
+  expect([source.counts.pull, warnings]).toEqual([0, []])
+  expect(await filesOf(directory)).toEqual(files)
+})
+
 /** Asks a version that was pinned before `run`; in a function of its own, whose variables go with it. */
 async function askPinnedBefore<T>(cache: VectorCacheHandle, source: ScriptedSource, run: () => Promise<T>): Promise<T> {
   const pinned = await cache.pin(source.collection(), fresh, { signal: never })

@@ -14,10 +14,16 @@ const mebibyte = 1024 * 1024
 /** Codes of 20,000 rows take 2.2 MiB, vectors 4.9 MiB. */
 const memoryBytesMax = 7 * mebibyte
 
+const points = Float32Array.from({ length: 20 * dimension }, () => random() - 0.5)
+
+/** Rows around 20 points, so that clusters pay. */
 function files(count: number, metric: Metric = 'l2'): ScriptedSource {
   const source = new ScriptedSource(dimension, metric)
-  for (let i = 0; i < count; i++)
-    source.files.set(`f${i}`, randomFile('1', 5000, dimension, random, BigInt(i * 10_000)))
+  for (let i = 0; i < count; i++) {
+    const file = randomFile('1', 5000, dimension, random, BigInt(i * 10_000))
+    const vectors = file.vectors.map((value, at) => 0.3 * value + points[at % points.length]!)
+    source.files.set(`f${i}`, { ...file, vectors })
+  }
   return source
 }
 
@@ -51,6 +57,21 @@ for (const metric of metrics)
     await expectExact(again.cache, source, frozen)
     expect(source.counts.pull).toBe(0)
   })
+
+test('law 11: where vectors go to disk behind their codes, the room they were encoded in is given back', async () => {
+  const source = files(4)
+  const { cache, pool } = await openCache({
+    directory: await scratchDirectory(),
+    memoryBytesMax,
+    clusteredRowsMin: 4096,
+  })
+  await expectExact(cache, source)
+  await cache.settled()
+  const { memoryBytes } = statisticsOf(cache, source)
+  expect(memoryBytes, 'codes alone').toBeLessThan(20_000 * dimension * 4)
+  expect(pool.bytesCommitted).toBeLessThan(1.5 * memoryBytes)
+  await expectExact(cache, source)
+})
 
 test('without a directory such a collection is refused', async () => {
   const { cache } = await openCache({ memoryBytesMax })
