@@ -131,6 +131,11 @@ export function searchFor(
   }
 }
 
+/** Refuses modes that are none. */
+export function checkModes(modes: readonly string[]): void {
+  for (const mode of modes) if (mode !== bruteMode) contractOf(indexOf(mode).contract)
+}
+
 function contractOf(mode: string): { readonly recall: RecallContract; readonly claim: NonNullable<Engine['claim']> } {
   if (mode === 'exact') return { recall: { kind: 'exact' }, claim: { kind: 'proven', claimed: 0 } }
   const certified = /^certified(?:@(.+))?$/.exec(mode)

@@ -2,6 +2,8 @@
 import type { BenchOptions } from '#lakegate/cli/bench-options.js'
 import { type Metric, metrics } from '#lakegate/core/metric.js'
 import { type Dataset, type DatasetRequest, loadDataset } from './dataset.js'
+import { parsePeers } from './engines/open-peers.js'
+import { checkModes } from './lakegate.js'
 import { refusal } from './refusal.js'
 import { describeDataset, type Report } from './report.js'
 
@@ -16,6 +18,8 @@ export type DatasetSuite = (dataset: Dataset, options: BenchOptions, say: Say) =
 export const overDataset =
   (suite: DatasetSuite): Suite =>
   async (options, say) => {
+    checkModes(options.modes)
+    parsePeers(options.peers)
     const dataset = await loadDataset(datasetRequest(options))
     say(`${dataset.name}: ${dataset.count} x ${dataset.dimension}`)
     return { dataset: describeDataset(dataset, options.k), ...(await suite(dataset, options, say)) }

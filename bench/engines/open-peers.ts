@@ -71,7 +71,10 @@ async function tunedEngines(
   }
 }
 
-function parsePeers(asked: readonly string[]): Map<string, { readonly open: OpenPeer; readonly recalls: number[] }> {
+/** Refuses names that are not known and recalls that are none. */
+export function parsePeers(
+  asked: readonly string[],
+): Map<string, { readonly open: OpenPeer; readonly recalls: number[] }> {
   const recalls = new Map<string, { readonly open: OpenPeer; readonly recalls: number[] }>()
   for (const text of asked) {
     const [name, value] = text.split('@') as [string, string | undefined]

@@ -39,6 +39,7 @@ export async function detectKind(path: string): Promise<AdapterKind> {
     }
     return 'parquet'
   }
+  if (!found.isFile()) throw refuse(path, 'neither a file nor a directory')
   if (/\.rvf$/i.test(path)) throw refuse(path, 'an .rvf file')
   if (/\.(parquet|parq|pq)$/i.test(path)) return 'parquet'
   throw refuse(path, 'a file of a kind that is not known')

@@ -54,8 +54,17 @@ async function resolveCollection(argument: string, opened: boolean, connection: 
     opened ? !candidate.writable : candidate.backend === argument.slice(0, -'/*'.length),
   )
   if (found.length === 1) return `${found[0]!.backend}/${found[0]!.collection}`
+  if (opened && found.length === 0) await refuseUnlisted(connection)
   const names = found.map((candidate) => `${candidate.backend}/${candidate.collection}`)
   throw misuse(`${argument}: expected one collection, found ${names.length === 0 ? 'none' : names.join(', ')}`)
+}
+
+/** Throws why a source has no collections. */
+async function refuseUnlisted(connection: Connection): Promise<void> {
+  const { sources } = expectOk(await connection.ask('GET', '/v1/sources')) as unknown as {
+    readonly sources: readonly { readonly error: { readonly message: string } | null }[]
+  }
+  for (const { error } of sources) if (error !== null) throw misuse(error.message)
 }
 
 function readVector(argument: string): JsonValue {

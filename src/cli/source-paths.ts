@@ -12,9 +12,11 @@ export const examplesPath = fileURLToPath(new URL('../../examples', import.meta.
 
 const isGlob = (path: string): boolean => /[*?[{]/.test(path) && !existsSync(path)
 
-/** Whether an argument of `query` names a file rather than a collection. */
+/** Whether an argument of `query` names a file, which need not be there, rather than a collection. */
 export const namesFiles = (argument: string): boolean =>
-  existsSync(argument) || (isGlob(argument) && !/^[^/]+\/\*$/.test(argument))
+  existsSync(argument) ||
+  /^\.{0,2}\/|\.(parquet|parq|pq)$/i.test(argument) ||
+  (isGlob(argument) && !/^[^/]+\/\*$/.test(argument))
 
 /** `./data/articles.parquet` is articles, `./data/*.parquet` and `./data/` are data. */
 function nameOf(path: string): string {

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { adapters, detectKind, isAdapterKind } from '../../src/adapters/registry.js'
@@ -39,6 +39,13 @@ describe('kind of a path', () => {
     await expect(call).rejects.toMatchObject({ code: 'LG_UNSUPPORTED' })
     await expect(call).rejects.toThrow(message)
     await expect(call).rejects.toThrow(/supported now: a \.parquet file, a directory or a glob/)
+  })
+
+  it('refuses what is neither a file nor a directory, whatever its name', async () => {
+    await symlink('/dev/null', scratch.path('device.parquet'))
+    await expect(detectKind(scratch.path('device.parquet'))).rejects.toThrow(
+      /device\.parquet is neither a file nor a directory; supported now/,
+    )
   })
 
   it('refuses object stores and names a path that is not there', async () => {

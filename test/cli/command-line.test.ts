@@ -68,9 +68,28 @@ describe('help and mistakes', () => {
     [['lake', 'init'], 'lakegate: lake: not supported yet; see lakegate --help'],
     [['serve', '--port', '70000'], 'lakegate: --port: expected a whole number from 0 to 65535, found "70000"'],
     [['serve', 'missing.parquet'], 'lakegate: missing.parquet: there is no such file or directory'],
+    [['query', 'missing.parquet', '--row', '1'], 'lakegate: missing.parquet: there is no such file or directory'],
+    [['query', './missing', '--row', '1'], 'lakegate: ./missing: there is no such file or directory'],
+    [
+      ['query', '/dev/null', '--row', '1'],
+      'lakegate: /dev/null is neither a file nor a directory; supported now: a .parquet file, a directory or a glob of them',
+    ],
+    [
+      ['bench', 'search', '--base', 'missing.f32', '--modes', 'nearly'],
+      'lakegate: modes: expected exact, certified, brute or a target below 1, found "nearly"',
+    ],
+    [
+      ['bench', 'search', '--base', 'missing.f32', '--peers', 'usearch@2'],
+      'lakegate: peers: expected name@recall with a recall above 0 and up to 1, found "usearch@2"',
+    ],
     [['serve', '--config', 'missing.toml'], 'lakegate: --config missing.toml: cannot be read (ENOENT)'],
   ])('%j: one line, exit 2', async (args, message) => {
     expect(await refusal(args)).toBe(message)
+  })
+
+  test('query of a glob whose directory is missing says so', async () => {
+    const message = await refusal(['query', 'missing/*.parquet', '--row', '1', '--cache-dir', path('unused')])
+    expect(message).toMatch(/missing: it is not a directory \(of the glob missing\/\*\.parquet\)$/)
   })
 
   test('a bad configuration is one line a problem', async () => {

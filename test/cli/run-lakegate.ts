@@ -10,7 +10,13 @@ export interface Finished {
   readonly stderr: string
 }
 
-/** Runs the built command line to its end. Variables LAKEGATE_… of this process are not passed on. */
+/** Written when something takes long, which on a busy machine anything may. */
+const progressLine = /^.* … \d+ s\n/gm
+
+/**
+ * Runs the built command line to its end. Variables LAKEGATE_… of this process are not passed on, and lines of progress not
+ * handed back.
+ */
 export async function runLakegate(
   args: readonly string[],
   options: {
@@ -29,5 +35,5 @@ export async function runLakegate(
   child.stdin.end(options.stdin ?? '')
   const exited = new Promise<number | null>((resolve) => child.once('close', resolve))
   const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
-  return { code: await exited, stdout, stderr }
+  return { code: await exited, stdout, stderr: stderr.replace(progressLine, '') }
 }
