@@ -103,7 +103,11 @@ async function readHits(
   distanceMax: number,
 ): Promise<ShardHit[]> {
   const positions = Uint32Array.from(candidates, ({ position }) => position)
-  const vectors = await shelf.masked.segment.fromDisk((stored) => stored.read(positions))
+  // They may have come back into memory since the scan, and their file may be gone.
+  const vectors = await shelf.masked.segment.vectors(
+    candidates.map(({ row }) => row),
+    positions,
+  )
   const { metric } = shelf.resident.block
   return candidates.flatMap(({ row }, i) => {
     const exact = distance(metric, query.vector, vectors[i]!)

@@ -326,19 +326,22 @@ export class Segment implements Evictable {
     return this.#resident === null ? 0 : this.bytes + (this.#resident.block.originals?.bytes ?? 0)
   }
 
-  /** Vectors of rows, pinned: float32[dimension] each. Throws LG_CORRUPT. */
-  async vectors(rows: readonly number[]): Promise<Float32Array[]> {
+  /**
+   * Vectors of rows, pinned: float32[dimension] each. Throws LG_CORRUPT.
+   * @param positions of their codes, where they are known
+   */
+  async vectors(rows: readonly number[], positions?: Uint32Array): Promise<Float32Array[]> {
     const { block } = this.#resident!
     if (block.originals !== null) return rows.map((row) => block.vector(row))
-    const positions = block.positions()
-    return this.fromDisk((stored) => stored.read(Uint32Array.from(rows, positions)))
+    const places = positions ?? Uint32Array.from(rows, block.positions())
+    return this.fromDisk((stored) => stored.read(places))
   }
 
   /** Reads originals that are not in memory. Throws LG_CORRUPT, and then the segment is broken. */
   async fromDisk<T>(read: (stored: StoredOriginals) => Promise<T>): Promise<T> {
     this.pin() // a broken segment leaves with its last pin
     try {
-      return await read(this.#resident!.stored!)
+      return await this.#resident!.stored!.use(read)
     } catch (error) {
       if (!(error instanceof GatewayError) || error.code !== 'LG_CORRUPT') throw error
       if (!this.#broken) this.#owner.broke(this, error)

@@ -55,6 +55,9 @@ export class StoredOriginals {
   readonly #sums: Uint32Array
   readonly #rowBytes: number
   readonly #bytes: number
+  #uses = 0
+  /** The file is to be let go when nobody reads any more. */
+  #unneeded = false
 
   /**
    * Takes the file over.
@@ -115,11 +118,25 @@ export class StoredOriginals {
 
   /** Says that they are in no other place; false when the file is gone. */
   hold(): boolean {
-    return this.#file.hold()
+    const held = this.#file.hold()
+    if (held) this.#unneeded = false
+    return held
   }
 
+  /** They are in memory as well now; reads under way keep the file until they end. */
   letGo(): void {
-    this.#file.letGo()
+    this.#unneeded = true
+    if (this.#uses === 0) this.#file.letGo()
+  }
+
+  /** Runs reads that need the file to the end. */
+  async use<T>(read: (stored: StoredOriginals) => Promise<T>): Promise<T> {
+    this.#uses++
+    try {
+      return await read(this)
+    } finally {
+      if (--this.#uses === 0 && this.#unneeded) this.#file.letGo()
+    }
   }
 
   close(): void {

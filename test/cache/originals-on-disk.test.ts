@@ -2,15 +2,18 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { type FileSystem, nodeFileSystem } from '../../src/cache/file-system.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
-import { ask, bruteForce, fresh, frozen, idsAndDistances, never, openCache } from './open-cache.js'
+import { deferred } from '../server/deferred.js'
+import { ask, bruteForce, fresh, frozen, idsAndDistances, never, openCache, searchExactly } from './open-cache.js'
 import { scratchDirectory } from './scratch-directory.js'
 import { randomFile, ScriptedSource } from './scripted-source.js'
 
 const random = seededRandom(31)
 const dimension = 64
 const mebibyte = 1024 * 1024
+const pageBytes = 4096
 /** Codes of 20,000 rows take 2.2 MiB, vectors 4.9 MiB. */
 const memoryBytesMax = 7 * mebibyte
 
@@ -157,6 +160,67 @@ test('a restart answers from codes, and brings vectors back while much memory is
   expect(statisticsOf(cache, source).memoryBytes).toBe(memoryBytes)
   await expectExact(cache, source)
 })
+
+test('law 10: a query that reads vectors while they return to memory and their file is no longer needed is no sign of corruption', async () => {
+  const directory = await scratchDirectory()
+  const [one, two] = [files(2), files(2)]
+  const first = await openCache({ directory })
+  await expectExact(first.cache, one)
+  await first.cache.settled()
+  const { diskBytes } = statisticsOf(first.cache, one)
+  await first.cache.close()
+  const reads = holdableReads()
+  // Either collection's files fit, not both.
+  const options = { directory, fileSystem: reads.fileSystem, diskBytesMax: 1.5 * diskBytes }
+  const { cache, warnings } = await openCache(options)
+  const query = randomQuery()
+  const pinned = await cache.pin(one.collection(), frozen, { signal: never })
+  const held = reads.holdNext()
+  const asked = searchExactly(pinned, query)
+  await held.arrived
+  await cache.settled()
+  expect(statisticsOf(cache, one).memoryBytes, 'vectors are in memory').toBeGreaterThan(10_000 * dimension * 4)
+  await ask(cache, two.collection('two'), query)
+  await cache.settled()
+  // Whatever is missing on disk of the first is written again.
+  one.files.set('more', randomFile('1', 300, dimension, random, 90_000n))
+  await cache.refresh(one.collection(), { signal: never })
+  await cache.settled()
+  held.release()
+  one.files.delete('more')
+  expect(idsAndDistances(await asked)).toEqual(bruteForce(one, query))
+  pinned.release()
+  expect(statisticsOf(cache, one).segmentsDiscarded).toBe(0)
+  expect(warnings).not.toContain('segment file is not usable; it is rebuilt from the source')
+})
+
+/** A file system on which the next read of some rows, not of all, can be made to wait. */
+function holdableReads() {
+  let hold: { readonly arrived: () => void; readonly released: Promise<void> } | null = null
+  const fileSystem: FileSystem = {
+    ...nodeFileSystem,
+    async open(path, flags) {
+      const file = await nodeFileSystem.open(path, flags)
+      const read = file.read.bind(file) as (...of: unknown[]) => Promise<unknown>
+      file.read = (async (...of: unknown[]) => {
+        const length = of[2] as number
+        if (length % pageBytes !== 0 || length > 16 * pageBytes) return read(...of)
+        const held = hold
+        hold = null
+        held?.arrived()
+        await held?.released
+        return read(...of)
+      }) as typeof file.read
+      return file
+    },
+  }
+  const holdNext = () => {
+    const [arrived, released] = [deferred<void>(), deferred<void>()]
+    hold = { arrived: () => arrived.resolve(), released: released.promise }
+    return { arrived: arrived.promise, release: () => released.resolve() }
+  }
+  return { fileSystem, holdNext }
+}
 
 test('law 10: vectors that are not what was written are an error, and then read from the source again', async () => {
   const directory = await scratchDirectory()
