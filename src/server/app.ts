@@ -70,6 +70,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytesMax,
     requestTimeout: requestTimeoutMs,
+    // A missing one is refused with our body, by refuseForeignPage.
+    http: { requireHostHeader: false },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 16_384 },
@@ -78,6 +80,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
     childLoggerFactory: (logger) => logger,
     clientErrorHandler: answerBrokenRequest,
   })
+  // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1); Node's own answer has no body.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   const connections = limitConnections(app.server, config.connectionsMax)
   const context: ServerContext = {
     gateway,

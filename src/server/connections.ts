@@ -1,5 +1,5 @@
 /** What happens below the framework: how many connections the HTTP server holds, and bytes that are no HTTP request. */
-import { type Server, STATUS_CODES } from 'node:http'
+import { type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { GatewayError } from '../core/errors.js'
@@ -65,9 +65,12 @@ export function limitConnections(server: Server, connectionsMax: number): Connec
   return counts
 }
 
-/** Answers bytes that the HTTP parser refuses, and closes. */
+/** Answers bytes that the HTTP parser refuses, after the requests before them, and closes. */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // Node keeps the reply under way there, and its own answer to broken requests looks at it.
+  const { _httpMessage: reply } = socket as { readonly _httpMessage?: ServerResponse | null }
   if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy()
+  else if (reply?.req.complete) reply.once('close', () => setImmediate(answerBrokenRequest, error, socket))
   else socket.end(rawReply(brokenRequest(error)), () => socket.destroy())
 }
 

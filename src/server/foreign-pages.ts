@@ -6,9 +6,14 @@ import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.js'
 
-/** Throws LG_FORBIDDEN for a request that a page of another origin made, or that came by a name this server does not go by. */
+/**
+ * Throws LG_FORBIDDEN for a request that a page of another origin made, or that came by a name this server does not go by;
+ * LG_INVALID_REQUEST for one of HTTP/1.1 that names none.
+ */
 export function refuseForeignPage(request: FastifyRequest, options: { readonly anyHost: boolean }): void {
   const { host, origin } = request.headers
+  if (host === undefined && request.raw.httpVersion !== '1.0')
+    throw new GatewayError('LG_INVALID_REQUEST', 'host: expected the header Host, found none', { field: 'host' })
   if (!options.anyHost && !isOwnName(hostName(host ?? '')))
     throw new GatewayError(
       'LG_FORBIDDEN',

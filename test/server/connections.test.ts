@@ -110,6 +110,43 @@ describe('bytes that the HTTP parser refuses', () => {
     expect(reply.body).toMatchObject({ lg_code: code, docs: `docs/errors.md#${code.toLowerCase()}` })
   })
 
+  test('what was asked before them is answered first, as often as it was asked', async () => {
+    const { dial } = await listening(10)
+    const socket = dial()
+    socket.write(`${health}${health}nonsense\r\n\r\n`)
+    const replies = await text(socket)
+    expect(replies.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 400'])
+  })
+
+  test('a body that breaks off into nonsense is answered at once', async () => {
+    const { dial } = await listening(10)
+    const socket = dial()
+    socket.write(
+      'POST /v1/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n',
+    )
+    socket.write('5\r\n{"vecnonsense')
+    expect(replyOf(await text(socket)).status).toBe(400)
+  })
+
+  test('without Host it is refused by name, but for HTTP/1.0, which has none', async () => {
+    const { dial } = await listening(10)
+    const socket = dial()
+    socket.write('GET /v1/health HTTP/1.1\r\nConnection: close\r\n\r\n')
+    const reply = replyOf(await text(socket))
+    expect(reply.status).toBe(400)
+    expect(reply.body).toMatchObject({ lg_code: 'LG_INVALID_REQUEST', field: 'host' })
+    const old = dial()
+    old.write('GET /v1/health HTTP/1.0\r\n\r\n')
+    expect(await text(old)).toMatch(/^HTTP\/1.1 200/)
+  })
+
+  test('an expectation that nobody knows is ignored', async () => {
+    const { dial } = await listening(10)
+    const socket = dial()
+    socket.write(health.replace('Host: x', 'Host: x\r\nExpect: wonders\r\nConnection: close'))
+    expect(replyOf(await text(socket)).body).toEqual({ status: 'ok' })
+  })
+
   test('a request that does not arrive in time gets 408', async () => {
     const { app, dial } = await listening(10)
     const accepted = once(app.server, 'connection')
