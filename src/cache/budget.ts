@@ -19,6 +19,8 @@ export class MemoryBudget {
   readonly pool: ArenaPool
   /** Least recently used first. */
   readonly #residents = new Set<Evictable>()
+  /** The last of them; null when it has gone: queries of one collection touch the same again and again. */
+  #newest: Evictable | null = null
   /** Work that is taking memory piece by piece now. */
   readonly #filling = new Set<Promise<unknown>>()
   #secondTurns: Promise<unknown> = Promise.resolve()
@@ -129,12 +131,15 @@ export class MemoryBudget {
 
   /** Enters, or marks as used just now. */
   touch(resident: Evictable): void {
+    if (resident === this.#newest) return
     this.#residents.delete(resident)
     this.#residents.add(resident)
+    this.#newest = resident
   }
 
   forget(resident: Evictable): void {
     this.#residents.delete(resident)
+    if (resident === this.#newest) this.#newest = null
   }
 
   #surrenderOldest(): boolean {
@@ -146,7 +151,7 @@ export class MemoryBudget {
     if (this.#surrenderOldest()) return
     for (const resident of this.#residents) {
       if (resident.pins > 0) continue
-      this.#residents.delete(resident)
+      this.forget(resident)
       resident.evict()
       return
     }

@@ -45,8 +45,8 @@ export interface PlannedRange extends ScanRange {
 }
 
 export interface ScanPlan {
-  /** Everything but the ranges. */
-  readonly work: Omit<ScanWork, 'ranges'>
+  /** Of all ranges. */
+  readonly work: ScanWork
   readonly ranges: readonly PlannedRange[]
   readonly rows: number
   /** What the first stage would read of all rows. */
@@ -124,6 +124,7 @@ export function planScan(job: ScanJob): ScanPlan {
       codebook: job.codebook,
       metric: known.metric,
       query,
+      ranges,
       k,
       distanceMax: job.distanceMax,
       stage,

@@ -67,7 +67,8 @@ export function searchAtOnce(target: SearchTarget, query: ShardQuery): ShardAnsw
     }
     if (areUnlikeMeasured(groups, best, query.k)) return null
     const searchMs = performance.now() - startedMs
-    return { hits: best, ...achieved(groups, query.contract), rowsScanned, bytesScanned, searchMs, waitMs: 0 }
+    const { contract, recallExpected } = achieved(groups, query.contract)
+    return { hits: best, contract, recallExpected, rowsScanned, bytesScanned, searchMs, waitMs: 0 }
   } finally {
     for (const bitmap of bitmaps) bitmap?.release()
   }

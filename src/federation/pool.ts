@@ -208,7 +208,7 @@ class WorkerPool implements KernelExecutor {
 
   #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {
     const started = performance.now()
-    const hits = runScan(job.arena.memory, 0, { ...plan.work, ranges: plan.ranges })
+    const hits = runScan(job.arena.memory, 0, plan.work)
     const scanMs = performance.now() - started
     this.#learn(job, plan, scanMs)
     return finish(hits, plan, job.k, scanMs, 0)

@@ -124,6 +124,7 @@ function refuseNothing(plan: Plan, outcomes: readonly ShardOutcome[], query: Que
 }
 
 function refuseIncomplete(plan: Plan, outcomes: readonly ShardOutcome[]): void {
+  if (plan.unlisted.length === 0 && outcomes.every(({ kind }) => kind === 'hits')) return
   const reasons = [
     ...outcomes.flatMap((outcome) => {
       switch (outcome.kind) {

@@ -3,7 +3,7 @@ import { cellToJson } from '../core/cell.js'
 import type { RowId } from '../core/id.js'
 import { type JsonValue, stringifyJson } from '../core/json.js'
 import type { Answer, Certificate, Receipt, Result, SourceReceipt } from '../federation/answer.js'
-import { float32Text } from './float32-text.js'
+import { decimalText, float32Text } from './float32-text.js'
 
 /** { results, receipt? } */
 export function answerJson({ results, receipt }: Answer): string {
@@ -40,7 +40,7 @@ export function metadataJson(fields: NonNullable<Result['metadata']>): string {
   return `${text}}`
 }
 
-/** Of collections and columns: the same few come with every answer. */
+/** Of collections, columns, generations and policies: the same few come with every answer. */
 const nameTexts = new Map<string, string>()
 const nameTextsMax = 1000
 
@@ -83,9 +83,9 @@ function sourceJson(source: SourceReceipt): string {
   switch (source.status) {
     case 'ok':
       return (
-        `${name},"generation":${JSON.stringify(source.generation)},"witness":"${source.witness}","rows":${source.rows},"route":"${source.route}"` +
+        `${name},"generation":${nameJson(source.generation)},"witness":"${source.witness}","rows":${source.rows},"route":"${source.route}"` +
         `,"metric":"${source.metric}","certificate":${certificateJson(source.certificate)}` +
-        `,"freshness":{"checked_at":"${new Date(source.freshness.checkedAtMs).toISOString()}","age_ms":${milliseconds(source.freshness.ageMs)},"policy":${JSON.stringify(source.freshness.policy)}}` +
+        `,"freshness":{"checked_at":"${timeText(source.freshness.checkedAtMs)}","age_ms":${milliseconds(source.freshness.ageMs)},"policy":${nameJson(source.freshness.policy)}}` +
         `,"search_ms":${milliseconds(source.searchMs)},"wait_ms":${milliseconds(source.waitMs)},"bytes_scanned":${source.bytesScanned}}`
       )
     case 'failed':
@@ -100,4 +100,15 @@ function sourceJson(source: SourceReceipt): string {
 const retryJson = (ms: number | null): string => (ms === null ? '' : `,"retry_after_ms":${Math.ceil(ms)}`)
 
 /** Whole microseconds: what the clock can tell. */
-const milliseconds = (ms: number): string => String(Math.round(ms * 1000) / 1000)
+function milliseconds(ms: number): string {
+  const us = Math.round(ms * 1000)
+  return us % 10 === 0 || us < 0 ? String(us / 1000) : decimalText(us, 3)
+}
+
+/** The answers of a while are of one check of a source. */
+let lastTime = { ms: Number.NaN, text: '' }
+
+function timeText(ms: number): string {
+  if (ms !== lastTime.ms) lastTime = { ms, text: new Date(ms).toISOString() }
+  return lastTime.text
+}

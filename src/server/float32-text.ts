@@ -29,8 +29,8 @@ export function float32Text(value: number): string {
   throw new Error(`float32Text: nine digits must read back as ${f}`)
 }
 
-/** `scaled` / 10^decimals. Small integers are written several times faster than fractions. */
-function decimalText(scaled: number, decimals: number): string {
+/** `scaled` / 10^decimals, with all of its decimals. Small integers are written several times faster than fractions. */
+export function decimalText(scaled: number, decimals: number): string {
   const power = exactPowers[decimals]!
   const whole = Math.floor(scaled / power)
   // The leading 1 keeps zeros behind the point.

@@ -1,7 +1,10 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ArenaPool } from '../../src/cache/arena.js'
+import { type Evictable, MemoryBudget } from '../../src/cache/budget.js'
 import { seededRandom } from '../../src/core/clock.js'
+import { GatewayError } from '../../src/core/errors.js'
 import { ask, bruteForce, fresh, idsAndDistances, never, openCache } from './open-cache.js'
 import { scratchDirectory } from './scratch-directory.js'
 import { randomFile, ScriptedSource } from './scripted-source.js'
@@ -133,4 +136,30 @@ test('law 11: segment files stay inside the disk budget, least recently used fir
       name.endsWith('.segment'),
     ).length
   expect(segments).toBe(2)
+})
+
+test('law 11: what was used last goes last, also when it went and came back', () => {
+  const budget = new MemoryBudget(new ArenaPool({ bytesMax: 2 ** 20, scratchSlots: 1 }))
+  const evicted: string[] = []
+  const resident = (name: string): Evictable => ({
+    pins: 0,
+    surrender: () => false,
+    evict: () => evicted.push(name),
+  })
+  const [one, two] = [resident('one'), resident('two')]
+  const evict = (): void => {
+    const before = evicted.length
+    budget.obtain(1, () => (evicted.length > before ? true : null))
+  }
+  for (const used of [one, two, one, one]) budget.touch(used)
+  evict()
+  evict()
+  budget.touch(one)
+  evict()
+  budget.touch(two)
+  budget.forget(two)
+  budget.touch(two)
+  evict()
+  expect(evicted).toEqual(['two', 'one', 'one', 'two'])
+  expect(evict).toThrow(GatewayError)
 })
