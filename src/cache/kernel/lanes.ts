@@ -152,13 +152,17 @@ export function productBytes(integers: usize, codes: usize, padded: usize): i32 
   return sumI32(i32x4.add(s0, s1))
 }
 
-/** The same with the codes of four adjacent rows, one a lane: the integers are loaded once for all of them. */
+/** The same with four codes, one a lane: the integers are loaded once for all of them. */
 // @ts-ignore: decorator
 @inline
-export function productsOfRows(integers: usize, codes: usize, padded: usize): v128 {
-  const second = codes + padded
-  const third = second + padded
-  const fourth = third + padded
+export function productsOfCodes(
+  integers: usize,
+  first: usize,
+  second: usize,
+  third: usize,
+  fourth: usize,
+  padded: usize,
+): v128 {
   let s0 = i32x4.splat(0)
   let s1 = s0
   let s2 = s0
@@ -167,7 +171,7 @@ export function productsOfRows(integers: usize, codes: usize, padded: usize): v1
     const query = integers + (at << 1)
     const l = v128.load(query)
     const h = v128.load(query, 16)
-    let code = codes + at
+    let code = first + at
     s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load8x8_s(code), l))
     s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), h))
     code = second + at
@@ -181,6 +185,13 @@ export function productsOfRows(integers: usize, codes: usize, padded: usize): v1
     s3 = i32x4.add(s3, i32x4.dot_i16x8_s(v128.load8x8_s(code, 8), h))
   }
   return sumsI32(s0, s1, s2, s3)
+}
+
+/** The same with the adjacent codes of four rows. */
+// @ts-ignore: decorator
+@inline
+export function productsOfRows(integers: usize, codes: usize, padded: usize): v128 {
+  return productsOfCodes(integers, codes, codes + padded, codes + 2 * padded, codes + 3 * padded, padded)
 }
 
 /** Writes `source - center` to `target`; a center of 0 means none. */

@@ -14,7 +14,7 @@ export function beginBits(block: usize, scratch: usize): void {
 }
 
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
-export function scanBits(from: u32, to: u32): i32 {
+export function scanBits(from: u32, to: u32, found: i32): i32 {
   const bytes = queryBytes
   const lowNibbles = i8x16.splat(0x0f)
   const step = f32x4.splat(bitStep)
@@ -25,7 +25,7 @@ export function scanBits(from: u32, to: u32): i32 {
   const groupBytes = bytes + 3 * groupRows * 4
   const first = from & ~31
   let group = bits + <usize>(first / groupRows) * groupBytes
-  let count = 0
+  let count = found
   for (let row = first; row < to; row += 32, group += groupBytes) {
     let word = allowedRows(row, from, to)
     if (popcnt(word) <= 4) {

@@ -1,5 +1,5 @@
 /** 8-bit codes of a range of rows, and of rows alone. */
-import { putCandidate, putLanes } from './candidates'
+import { putCandidate, putLanes, rowOf } from './candidates'
 import { ceiling, offerUpper } from './ceiling'
 import { limitTo, threshold } from './hits'
 import {
@@ -13,7 +13,7 @@ import {
   scratchIntegersAt,
 } from './layout'
 import { byteGround, byteLimit, byteStep, byteWeight, followThreshold, upperBound } from './limits'
-import { productBytes, productsOfRows } from './lanes'
+import { productBytes, productsOfCodes, productsOfRows } from './lanes'
 import { queryBytes, queryMetric } from './query'
 import { recordCode, recordTail } from './records'
 import { allowedRows, candidates, inverseNorms, lanes, records, vectors } from './rows'
@@ -25,7 +25,7 @@ export function beginBytes(scratch: usize): void {
 }
 
 /** Squared distances (for dot: negative products) to 8-bit codes; emits rows whose residual does not put them beyond the limit, and lowers it. */
-export function scanBytes(from: u32, to: u32): i32 {
+export function scanBytes(from: u32, to: u32, found: i32): i32 {
   const padded = queryBytes >> 2
   const isDot = queryMetric == metricDot
   const step = f32x4.splat(byteStep)
@@ -33,7 +33,7 @@ export function scanBytes(from: u32, to: u32): i32 {
   let limit = f32x4.splat(byteLimit)
   const weight = f32x4.splat(byteWeight)
   const recordBytes = (padded << 2) + recordTailBytes
-  let count = 0
+  let count = found
   for (let start = from & ~31; start < to; start += 32) {
     let word = allowedRows(start, from, to)
     if (popcnt(word) <= 12) {
@@ -79,7 +79,7 @@ export function scanBytes(from: u32, to: u32): i32 {
 }
 
 /** Takes the upper bound of one more row; returns whether it lowers the threshold. */
-export function lowerThreshold(upper: f64): bool {
+function lowerThreshold(upper: f64): bool {
   if (!offerUpper(upper) || ceiling() >= threshold) return false
   limitTo(ceiling())
   followThreshold()
@@ -100,9 +100,48 @@ export function rowUpper(tail: usize, estimate: f32): f64 {
 @inline
 export function byteEstimate(position: u32): f32 {
   const padded = queryBytes >> 2
-  const tail = recordTail(records, position, padded)
-  const product = <f32>productBytes(integers, recordCode(records, position, padded), padded) * byteStep
-  return byteGround + load<f32>(tail) + load<f32>(tail, recordScalesAt) * product
+  const product = productBytes(integers, recordCode(records, position, padded), padded)
+  return estimateFrom(recordTail(records, position, padded), product)
+}
+
+// @ts-ignore: decorator
+@inline
+function estimateFrom(tail: usize, product: i32): f32 {
+  return byteGround + load<f32>(tail) + load<f32>(tail, recordScalesAt) * (<f32>product * byteStep)
+}
+
+/** Leaves those of the candidates [from, to) that their 8-bit codes do not rule out, with these estimates, from index `kept` on; returns their end. */
+export function keepWithinBytes(from: i32, to: i32, kept: i32): i32 {
+  const padded = queryBytes >> 2
+  const products = lanes
+  let end = kept
+  for (let first = from; first < to; first += 4) {
+    const sums = productsOfCodes(
+      integers,
+      codeOf(first, to, padded),
+      codeOf(first + 1, to, padded),
+      codeOf(first + 2, to, padded),
+      codeOf(first + 3, to, padded),
+      padded,
+    )
+    v128.store(products, sums)
+    for (let i = first; i < min<i32>(first + 4, to); i++) {
+      const position = rowOf(candidates, i)
+      const tail = recordTail(records, position, padded)
+      const estimate = estimateFrom(tail, load<i32>(products + (<usize>(i - first) << 2)))
+      if (isBeyondBytes(position, estimate)) continue
+      putCandidate(candidates, end++, estimate, position)
+      lowerThreshold(rowUpper(tail, estimate))
+    }
+  }
+  return end
+}
+
+/** The code of a candidate; past the last one, its. */
+// @ts-ignore: decorator
+@inline
+function codeOf(index: i32, to: i32, padded: usize): usize {
+  return recordCode(records, rowOf(candidates, min<i32>(index, to - 1)), padded)
 }
 
 // @ts-ignore: decorator

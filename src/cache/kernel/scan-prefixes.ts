@@ -33,13 +33,13 @@ export function beginPrefixes(block: usize, scratch: usize, framedMax: f64): voi
 }
 
 /** Squared distances to prefixes and their rests; emits positions that these do not put beyond the limit. */
-export function scanPrefixes(from: u32, to: u32): i32 {
+export function scanPrefixes(from: u32, to: u32, found: i32): i32 {
   const padded = prefixBytes
   const step = f32x4.splat(prefixStep)
   const grounds = f32x4.splat(ground)
   const limit = f32x4.splat(prefixLimit)
   const queryRest = f32x4.splat(prefixRest)
-  let count = 0
+  let count = found
   for (let start = from & ~31; start < to; start += 32) {
     let word = allowedRows(start, from, to)
     for (let row = start; word != 0; row += 4, word >>= 4) {

@@ -45,7 +45,7 @@ import { recordCode, recordTail } from './records'
 import { framedNormHigh, hasCodes, queryBytes, queryMetric } from './query'
 import { allowedRows, beginRows, candidates, lanes, records, vectors } from './rows'
 import { beginBits, scanBits } from './scan-bits'
-import { beginBytes, byteEstimate, isBeyondBytes, lowerThreshold, rowUpper, scanBytes } from './scan-bytes'
+import { beginBytes, isBeyondBytes, keepWithinBytes, scanBytes } from './scan-bytes'
 import { beginPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
 
 /** The first chunks are small: without a threshold the first stage cannot be used. */
@@ -63,6 +63,8 @@ let withPrefixes: bool = false
 /** What is read first now, and what was to begin with. */
 let stage: i32 = 0
 let wanted: i32 = 0
+/** Candidates that 8-bit codes did not rule out, and that wait for a smaller threshold. */
+let pending: i32 = 0
 /** Rows that the stage's codes were read of, once there was a threshold, and those they did not rule out; fading. */
 let seen: u32 = 0
 let passed: u32 = 0
@@ -151,12 +153,14 @@ export function scan(
     }
   }
   stage = wanted
+  pending = 0
   seen = 0
   passed = 0
   paused = 0
   if (!withCodes) scanDirect(from, to)
   else if (clustered) scanClusters(block, from, to)
   else scanCodes(from, to)
+  decideAll()
   sortHits()
   keepWithin(threshold)
   return hitCount
@@ -199,36 +203,33 @@ function scanCodes(from: u32, to: u32): void {
   for (let start = from; start < to; start = end) {
     // Without a threshold only 8-bit codes say something: their upper bounds make one.
     const isOpen = threshold == Infinity
-    end = min<u32>(to, start + (isOpen ? firstChunkRows : <u32>chunkRows))
+    if (pending > chunkRows >> 1) decideAll()
+    end = min<u32>(to, start + (isOpen ? firstChunkRows : (<u32>(chunkRows - pending) & ~31)))
     looked += end - start
     const read = isOpen || (stage == readCells && !followCells(reach)) ? readBytes : stage
-    const found =
+    const count =
       read == readBits
-        ? scanBits(start, end)
+        ? scanBits(start, end, pending)
         : read == readCells
-        ? scanCells(start, end)
+        ? scanCells(start, end, pending)
         : read == readPrefixes
-        ? scanPrefixes(start, end)
-        : scanBytes(start, end)
-    decideAll(read == readBytes ? found : keepWithinBytes(found, read))
+        ? scanPrefixes(start, end, pending)
+        : scanBytes(start, end, pending)
+    const found = count - pending
+    pending = read == readBytes ? count : lookAlone(pending, count, read)
     if (!isOpen) chooseStage(end - start, found)
   }
+  // The bounds of products, and those that survivors keep, are of one cluster.
+  if (vectors == 0 || queryMetric == metricDot) decideAll()
 }
 
-/** Leaves the candidates that their 8-bit codes do not rule out, with the estimates of these. `read`: what made them candidates. */
-function keepWithinBytes(count: i32, read: i32): i32 {
-  const padded = queryBytes >> 2
-  let kept = 0
-  for (let from = 0; from < count; from += fetchRows) {
-    const to = keepWithinStage(from, min<i32>(count, from + fetchRows), read)
-    fetchRecords(from, to)
-    for (let i = from; i < to; i++) {
-      const position = rowOf(candidates, i)
-      const estimate = byteEstimate(position)
-      if (isBeyondBytes(position, estimate)) continue
-      putCandidate(candidates, kept++, estimate, position)
-      lowerThreshold(rowUpper(recordTail(records, position, padded), estimate))
-    }
+/** Of the candidates [from, to), leaves those that 8-bit codes do not rule out; returns their end. `read`: what made them candidates. */
+function lookAlone(from: i32, to: i32, read: i32): i32 {
+  let kept = from
+  for (let first = from; first < to; first += fetchRows) {
+    const end = keepWithinStage(first, min<i32>(to, first + fetchRows), read)
+    fetchRecords(first, end)
+    kept = keepWithinBytes(first, end, kept)
   }
   return kept
 }
@@ -246,12 +247,12 @@ function keepWithinStage(from: i32, to: i32, read: i32): i32 {
   return end
 }
 
-/** Decides the candidates that 8-bit codes do not rule out by now. */
-function decideAll(count: i32): void {
+/** Decides the pending candidates that 8-bit codes do not rule out by now. */
+function decideAll(): void {
   const step = <i32>max<usize>(1, fetchBytes / queryBytes)
-  for (let from = 0; from < count; from += step) {
+  for (let from = 0; from < pending; from += step) {
     let to = from
-    for (let i = from; i < min<i32>(count, from + step); i++) {
+    for (let i = from; i < min<i32>(pending, from + step); i++) {
       const estimate = estimateOf(candidates, i)
       const position = rowOf(candidates, i)
       if (!isBeyondBytes(position, estimate)) putCandidate(candidates, to++, estimate, position)
@@ -262,6 +263,7 @@ function decideAll(count: i32): void {
       if (!isBeyondBytes(position, estimateOf(candidates, i))) decide(position)
     }
   }
+  pending = 0
 }
 
 /**
@@ -329,8 +331,8 @@ function firstBytes(read: i32): f64 {
 }
 
 /** Emits positions that their cells do not put beyond the threshold; their estimates say nothing. */
-function scanCells(from: u32, to: u32): i32 {
-  let count = 0
+function scanCells(from: u32, to: u32, found: i32): i32 {
+  let count = found
   for (let start = from & ~31; start < to; start += 32) {
     let word = allowedRows(start, from, to)
     // Fewer are cheaper to look at alone.
