@@ -59,7 +59,7 @@ describe('faults of a whole process', () => {
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'lakegate-faults-'))
     parquet = join(directory, 'rows.parquet')
-    await writeGeneratedParquet(parquet, { rows, dimension })
+    await writeGeneratedParquet(parquet, { rows, dimension, points: 40 })
     const server = await start()
     const answer = await query(server)
     expect(answer.status).toBe(200)
