@@ -52,7 +52,7 @@ export interface VersionRecord {
   readonly parts: readonly (readonly [part: number, mask: number | null])[]
 }
 
-const recordFormatVersion = 3
+const recordFormatVersion = 4
 
 /** One line naming format version and checksum, then JSON. */
 export function composeRecord(record: CollectionRecord): Uint8Array {

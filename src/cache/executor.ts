@@ -41,8 +41,11 @@ export type FirstStage = 'bits' | 'cells' | 'prefix' | 'bytes'
 export interface ScanChoice {
   /** `bits` is for contracts that allow a miss. */
   readonly first: FirstStage
-  /** Under a target contract, the share of the threshold's distance within which clusters are looked at; 1 misses nothing. */
-  readonly probing: number
+  /**
+   * Under a target contract, clusters are left whose centroid's squared distance from the query (cosine: of unit vectors) is
+   * more than this above that of the nearest centroid; Infinity misses nothing.
+   */
+  readonly gap: number
 }
 
 /** One query over blocks that live in one arena and share a codebook. */

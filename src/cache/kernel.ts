@@ -30,7 +30,7 @@ interface Kernel extends TrainingKernel {
     distanceMax: number,
     stage: number,
     tail: number,
-    probing: number,
+    gap: number,
   ): number
   lostDistance(): number
   rowsLooked(): number
@@ -121,8 +121,8 @@ export interface ScanWork {
   readonly stage: number
   /** Tail point for stageBits. */
   readonly tail: number
-  /** Share of the threshold's distance within which clusters are looked at; 1 misses nothing. */
-  readonly probing: number
+  /** See ScanChoice; Infinity misses nothing. */
+  readonly gap: number
 }
 
 /** Rows that only their originals, on disk, can tell: those whose lower bound is within the threshold. Parallel arrays. */
@@ -208,7 +208,7 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
       distanceMax,
       work.stage,
       work.tail,
-      work.probing,
+      work.gap,
     )
     bytesRead += kernel.rowsLooked() * range.rowBytes
     const lost = ranked || range.vectors === 0 ? Number.POSITIVE_INFINITY : kernel.lostDistance()

@@ -18,6 +18,7 @@ import {
 } from './kernel/layout.js'
 import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
+import { bitsMissShare } from './tuning.js'
 
 /** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
 const bitsDimensionMin = 8
@@ -118,7 +119,7 @@ export function planScan(job: ScanJob): ScanPlan {
   assert(first !== 'bits' || contract.kind !== 'exact', '1-bit codes prove nothing')
   const stage = stages[first]
   const { ranges, bytes } = rangesOf(job, known, stage)
-  const probing = contract.kind === 'target' ? (choice?.probing ?? 1) : 1
+  const gap = contract.kind === 'target' ? (choice?.gap ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY
   return {
     work: {
       codebook: job.codebook,
@@ -128,8 +129,8 @@ export function planScan(job: ScanJob): ScanPlan {
       k,
       distanceMax: job.distanceMax,
       stage,
-      tail: stage === stageBits ? tailPoint(contract, { k, dimension, probing }) : 0,
-      probing,
+      tail: stage === stageBits ? tailPoint(contract, { k, dimension, gap }) : 0,
+      gap,
     },
     ranges,
     rows: known.rows,
@@ -171,11 +172,11 @@ const tailPoints = new Map<string, number>()
  */
 function tailPoint(
   contract: RecallContract,
-  scan: { readonly k: number; readonly dimension: number; readonly probing: number },
+  scan: { readonly k: number; readonly dimension: number; readonly gap: number },
 ): number {
-  const { k, dimension, probing } = scan
-  // Clusters left out have had the other half of a target's misses.
-  const share = probing < 1 ? 0.5 : 1
+  const { k, dimension, gap } = scan
+  // Clusters left out have had the others of a target's misses.
+  const share = gap < Number.POSITIVE_INFINITY ? bitsMissShare : 1
   const probability =
     contract.kind === 'certified'
       ? contract.missProbability / k

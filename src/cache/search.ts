@@ -332,7 +332,9 @@ function achieved(groups: readonly Group[], asked: RecallContract): Pick<ShardAn
   const inexact = groups.filter(
     ({ shelves, tuned }) =>
       shelves.some(({ resident }) => resident.block.quantized) &&
-      (tuned === null ? asked.kind !== 'exact' : tuned.choice.first === 'bits' || tuned.choice.probing < 1),
+      (tuned === null
+        ? asked.kind !== 'exact'
+        : tuned.choice.first === 'bits' || tuned.choice.gap < Number.POSITIVE_INFINITY),
   )
   if (inexact.length === 0) return { contract: { kind: 'exact' }, recallExpected: null }
   if (asked.kind !== 'target') return { contract: asked, recallExpected: null }

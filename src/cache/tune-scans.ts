@@ -1,6 +1,7 @@
 /** Searches a collection for neighbours of its own rows, in every way there is. */
 import { setImmediate } from 'node:timers/promises'
 import type { RecallContract } from '../core/contract.js'
+import type { Metric } from '../core/metric.js'
 import type { FirstStage, ScanChoice } from './executor.js'
 import { timeWays } from './time-ways.js'
 import type { MeasuredRecall, Tuning } from './tuning.js'
@@ -13,13 +14,18 @@ const trialsEveryMax = 10
 const manyEach = 4
 /** What first stages are timed with. */
 const timed = { k: 10, missProbability: 1e-6, queries: 64 }
-/** Shares of the threshold's distance that are tried. */
-const probings = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9] as const
+/** Gaps that are tried, in squared distances of a usual query from its tenth neighbour. */
+const gapsTried = [
+  0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.6,
+] as const
+/** Queries that say what is usual. */
+const usualQueries = 31
 /** No more queries begin after this long, unless there were too few to say anything. */
 const tuningMsMax = 3000
 const queriesMin = 96
+const everything = Number.POSITIVE_INFINITY
 /** More add little. */
-export const queriesMax = 512
+export const queriesMax = 1024
 
 /** A row that stands for a query: it is not among its own neighbours. */
 export interface HeldOut {
@@ -38,11 +44,13 @@ export async function tuneScans(
   heldOut: readonly HeldOut[],
   {
     firsts,
+    metric,
     clustered,
     rows,
     search,
   }: {
     readonly firsts: readonly FirstStage[]
+    readonly metric: Metric
     readonly clustered: boolean
     /** How many there are, held-out ones included. */
     readonly rows: number
@@ -64,28 +72,39 @@ export async function tuneScans(
   const times = await timeWays(firsts, heldOut.slice(0, timed.queries), async (first, row) => {
     const { k, missProbability } = timed
     const contract: RecallContract = first === 'bits' ? { kind: 'certified', missProbability } : { kind: 'exact' }
-    return (await ask(row, k, contract, { first, probing: 1 })).us
+    return (await ask(row, k, contract, { first, gap: everything })).us
   })
   const costs = firsts.map((first, i) => ({ first, us: times[i]! })).sort((a, b) => a.us - b.us)
   const proven = costs.find(({ first }) => first !== 'bits')!.first
+  const gapsToTry = async (): Promise<number[]> => {
+    const last: number[] = []
+    for (const row of heldOut.slice(0, usualQueries)) {
+      const { distances } = await ask(row, timed.k, { kind: 'exact' }, { first: proven, gap: everything })
+      last.push(distances.at(-1)!)
+    }
+    const usual = last.sort((a, b) => a - b)[last.length >> 1]!
+    // 1 - cos is half the squared distance of the unit vectors.
+    return gapsTried.map((share) => share * usual * (metric === 'cosine' ? 2 : 1))
+  }
   const ks = clustered ? neighbours.filter((k) => k * 10 <= rows) : []
   const trials = ks.map((k) => ({ k, each: k > trialsEveryMax ? manyEach : 1, tried: [] as Trial[] }))
+  const gaps = ks.length === 0 ? [] : await gapsToTry()
   const until = performance.now() + tuningMsMax
   let queries = 0
   for (const row of heldOut) {
     if (queries >= queriesMin && performance.now() > until) break
     if (ks.length > 0) {
-      const { distances: truth } = await ask(row, ks.at(-1)!, { kind: 'exact' }, { first: proven, probing: 1 })
+      const { distances: truth } = await ask(row, ks.at(-1)!, { kind: 'exact' }, { first: proven, gap: everything })
       for (const { k, each, tried } of trials) {
         const last = truth[k - 1]!
         const found: number[] = []
-        while (queries % each === 0 && found.length < probings.length) {
-          const probing = probings[found.length]!
-          // Wider windows lose nothing that narrower ones found.
+        while (queries % each === 0 && found.length < gaps.length) {
+          const gap = gaps[found.length]!
+          // Wider gaps lose nothing that narrower ones found.
           const { distances } =
             found.at(-1) === 1
               ? { distances: truth.slice(0, k) }
-              : await ask(row, k, { kind: 'target', recall: 0.5 }, { first: proven, probing })
+              : await ask(row, k, { kind: 'target', recall: 0.5 }, { first: proven, gap })
           found.push(distances.filter((distance) => distance <= last).length / k)
         }
         tried.push({ last, found })
@@ -100,6 +119,7 @@ export async function tuneScans(
       k,
       distanceMax: Math.max(...tried.map(({ last }) => last)),
       points: measuredPoints(
+        gaps,
         tried.filter(({ found }) => found.length > 0),
         k,
       ),
@@ -107,7 +127,7 @@ export async function tuneScans(
   }
 }
 
-/** One held-out row: the distance of its k-th neighbour, and what share of the k each of `probings` found. */
+/** One held-out row: the distance of its k-th neighbour, and what share of the k each of the gaps found. */
 interface Trial {
   readonly last: number
   readonly found: readonly number[]
@@ -117,13 +137,13 @@ interface Trial {
  * Real queries may be farther from the rows than rows are from each other, and miss more; rows with far neighbours are like
  * them. So what counts is the recall of the worst third of distances, whatever the mixture that will be asked.
  */
-function measuredPoints(tried: readonly Trial[], k: number): MeasuredRecall['points'] {
+function measuredPoints(gaps: readonly number[], tried: readonly Trial[], k: number): MeasuredRecall['points'] {
   const byDistance = tried.toSorted((a, b) => a.last - b.last)
   const thirds = [0, 1, 2].map((third) =>
     byDistance.slice(Math.floor((third * tried.length) / 3), Math.floor(((third + 1) * tried.length) / 3)),
   )
-  return probings.map((probing, i) => ({
-    probing,
+  return gaps.map((gap, i) => ({
+    gap,
     recall: Math.min(
       ...thirds.map((trials) =>
         surelyFound(

@@ -39,6 +39,7 @@ export async function tuneVersion(
     const target = { segments, columns: version.columns, executor, budget }
     const measured = await tuneScans(await heldOutRows(segments, rows), {
       firsts,
+      metric,
       clustered: centroids !== null && metric !== 'dot',
       rows: live,
       search: (query, choice) => searchSegments({ ...target, choice }, query, { signal }),

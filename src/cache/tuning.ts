@@ -21,8 +21,8 @@ export interface MeasuredRecall {
   readonly k: number
   /** The farthest k-th neighbour of a held-out row: queries with farther ones are unlike all that were tried. */
   readonly distanceMax: number
-  /** Ascending by probing; proven scans that look at such windows found this share of the neighbours, less a margin for chance. */
-  readonly points: readonly { readonly probing: number; readonly recall: number }[]
+  /** Ascending; proven scans that leave clusters beyond such a gap (ScanChoice) found this share of the neighbours, less a margin for chance. */
+  readonly points: readonly { readonly gap: number; readonly recall: number }[]
 }
 
 /** A way to scan, and what it is expected to find. */
@@ -34,40 +34,44 @@ export interface TunedScan {
   readonly distanceMax: number
 }
 
+/** Of a target's misses, those left to 1-bit codes where clusters are left out too: codes miss far less than they may. */
+export const bitsMissShare = 0.25
+
 /** @param mayProbe whether clusters may be left out: not where a filter makes neighbours other than they were in the measurement */
 export function tunedScan(tuning: Tuning, contract: RecallContract, k: number, mayProbe: boolean): TunedScan {
   const proven = cheapest(tuning, (stage) => stage !== 'bits')
   if (contract.kind === 'exact') return whole(proven, contract)
   const first = cheapest(tuning, () => true)
   if (contract.kind === 'certified' || !mayProbe) return whole(first, contract)
-  // Half of the misses are left to 1-bit codes.
-  const wanted = first === 'bits' ? (1 + contract.recall) / 2 : contract.recall
+  const wanted = 1 - (1 - contract.recall) * (first === 'bits' ? 1 - bitsMissShare : 1)
   const measured = around(tuning.recalls, k)
-  const probing = Math.max(...measured.map(({ points }) => probingFor(points, wanted)), measured.length > 0 ? 0 : 1)
-  if (probing >= 1) return whole(first, contract)
+  const gap = measured.length === 0 ? everything : Math.max(...measured.map(({ points }) => gapFor(points, wanted)))
+  if (gap === everything) return whole(first, contract)
   return {
-    choice: { first, probing },
+    choice: { first, gap },
     recall: contract.recall,
     distanceMax: Math.min(...measured.map(({ distanceMax }) => distanceMax)),
   }
 }
 
-/** The least share that finds so much, on the line between the points measured; 1 when none does. */
-function probingFor(points: MeasuredRecall['points'], wanted: number): number {
+/** The least gap that finds so much, on the line between the points measured; Infinity when none does. */
+function gapFor(points: MeasuredRecall['points'], wanted: number): number {
   const i = points.findIndex(({ recall }) => recall >= wanted)
   const above = points[i]
   const below = points[i - 1]
-  if (above === undefined || below === undefined) return above?.probing ?? 1
+  if (above === undefined || below === undefined) return above?.gap ?? everything
   const part = (wanted - below.recall) / (above.recall - below.recall)
-  return below.probing + part * (above.probing - below.probing)
+  return below.gap + part * (above.gap - below.gap)
 }
+
+const everything = Number.POSITIVE_INFINITY
 
 /** The same, with all clusters looked at. */
 export const everyCluster = ({ choice }: TunedScan, contract: RecallContract): TunedScan =>
   whole(choice.first, contract)
 
 const whole = (first: FirstStage, contract: RecallContract): TunedScan => ({
-  choice: { first, probing: 1 },
+  choice: { first, gap: everything },
   recall: contract.kind === 'target' && first === 'bits' ? contract.recall : 1,
   distanceMax: Number.POSITIVE_INFINITY,
 })
@@ -87,13 +91,13 @@ function around(recalls: readonly MeasuredRecall[], k: number): readonly Measure
 
 /** For people: what usual targets of 10 neighbours come to. */
 export interface TuningStatistics extends Tuning {
-  readonly targets: readonly { readonly recall: number; readonly probing: number }[]
+  readonly targets: readonly { readonly recall: number; readonly gap: number }[]
 }
 
 export const describeTuning = (tuning: Tuning): TuningStatistics => ({
   ...tuning,
   targets: [0.9, 0.95, 0.99].map((recall) => ({
     recall,
-    probing: tunedScan(tuning, { kind: 'target', recall }, 10, true).choice.probing,
+    gap: tunedScan(tuning, { kind: 'target', recall }, 10, true).choice.gap,
   })),
 })

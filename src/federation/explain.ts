@@ -114,14 +114,19 @@ function describeContract(contract: RecallContract): string {
 
 const firstStages = { bits: '1-bit codes', cells: 'cells', prefix: 'prefixes', bytes: '8-bit codes' } as const
 
+const describeGap = (gap: number): string =>
+  gap === Number.POSITIVE_INFINITY
+    ? 'all clusters'
+    : `clusters at most ${Number(gap.toPrecision(3))} farther, squared, than the nearest`
+
 /** How held-out rows say that it is done with the least work. */
 function describeTuned(tuning: Tuning, { recall: contract, k, filter }: Query): string {
   const { choice, recall } = tunedScan(tuning, contract, k, filter === null)
-  const proven = choice.first !== 'bits' && choice.probing === 1
+  const proven = choice.first !== 'bits' && choice.gap === Number.POSITIVE_INFINITY
   const certainty = proven
     ? ', proven'
     : contract.kind === 'target'
-      ? `, clusters within ${Number(choice.probing.toPrecision(3))} of the threshold, expected recall ${recall}`
+      ? `, ${describeGap(choice.gap)}, expected recall ${recall}`
       : ''
   return ` (${firstStages[choice.first]} first${certainty}; measured on ${tuning.queries} held-out rows)`
 }

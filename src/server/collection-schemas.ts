@@ -22,8 +22,9 @@ const collectionTuning = Type.Object(
       description:
         'What a scan may read first, the cheapest before the others; mean microseconds of a scan that nothing disturbs.',
     }),
-    targets: Type.Array(Type.Object({ recall: Type.Number(), probing: Type.Number() }), {
-      description: 'The share of the threshold within which a target of 10 neighbours looks at clusters; 1 is proven.',
+    targets: Type.Array(Type.Object({ recall: Type.Number(), gap: nullable(Type.Number()) }), {
+      description:
+        'How much farther than the nearest centroid, in squared distance, those of clusters may be that a target of 10 neighbours looks at; null: any.',
     }),
   },
   { description: 'How contracts are answered with the least work, measured on rows of the collection.' },

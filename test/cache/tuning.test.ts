@@ -75,7 +75,7 @@ test.each(['l2', 'cosine'] as const)('law 6: a target is reached, and what is ex
   const { pinned, tuning } = await settle(cloudSource(metric))
   expect(tuning).toMatchObject({ rows, segments: 1, queries: Math.ceil(rows / 16) })
   expect(tuning.targets.map(({ recall }) => recall)).toEqual([0.9, 0.95, 0.99])
-  expect(tuning.targets[0]!.probing).toBeLessThan(1)
+  expect(tuning.targets[0]!.gap).toBeLessThan(Number.POSITIVE_INFINITY)
   for (const target of [0.5, 0.8, 0.9]) {
     const { found, expected } = await recallOf(pinned, queriesOf(), target)
     expect(found).toBeGreaterThanOrEqual(expected)
@@ -172,9 +172,9 @@ test('a restart keeps what was measured; a collection grown by a quarter is meas
 })
 
 const points = [
-  { probing: 0.2, recall: 0.5 },
-  { probing: 0.4, recall: 0.9 },
-  { probing: 0.8, recall: 0.95 },
+  { gap: 2, recall: 0.5 },
+  { gap: 4, recall: 0.9 },
+  { gap: 8, recall: 0.95 },
 ]
 const measured: Tuning = {
   atMs: 0,
@@ -187,7 +187,7 @@ const measured: Tuning = {
     { first: 'bytes', us: 30 },
   ],
   recalls: [
-    { k: 1, distanceMax: 3, points: points.map(({ probing, recall }) => ({ probing: probing * 1.25, recall })) },
+    { k: 1, distanceMax: 3, points: points.map(({ gap, recall }) => ({ gap: gap * 1.25, recall })) },
     { k: 10, distanceMax: 5, points },
   ],
 }
@@ -196,24 +196,27 @@ test('the cheapest way that the contract allows is taken', () => {
   const bitsAreCheapest = { ...measured, costs: [{ first: 'bits', us: 5 } as const, ...measured.costs] }
   expect(tunedScan(measured, { kind: 'certified', missProbability: 0.1 }, 10, true).choice).toEqual({
     first: 'prefix',
-    probing: 1,
+    gap: Number.POSITIVE_INFINITY,
   })
   expect(tunedScan(bitsAreCheapest, { kind: 'certified', missProbability: 0.1 }, 10, true).choice.first).toBe('bits')
   expect(tunedScan(bitsAreCheapest, { kind: 'exact' }, 10, true).choice.first).toBe('prefix')
 })
 
-test('a target takes the least share that finds enough for as many neighbours', () => {
+test('a target takes the least gap that finds enough for as many neighbours', () => {
   const target = (recall: number, k = 10, tuning = measured, mayProbe = true) =>
     tunedScan(tuning, { kind: 'target', recall }, k, mayProbe)
   expect(target(0.9)).toMatchObject({ choice: { first: 'prefix' }, recall: 0.9, distanceMax: 5 })
-  expect(target(0.9).choice.probing).toBeCloseTo(0.4)
-  expect(target(0.7).choice.probing, 'between two that were measured').toBeCloseTo(0.3)
-  expect(target(0.1).choice.probing, 'none smaller was measured').toBeCloseTo(0.2)
+  expect(target(0.9).choice.gap).toBeCloseTo(4)
+  expect(target(0.7).choice.gap, 'between two that were measured').toBeCloseTo(3)
+  expect(target(0.1).choice.gap, 'none smaller was measured').toBeCloseTo(2)
   expect(target(0.9, 5), 'fewer neighbours than were measured').toMatchObject({ distanceMax: 3 })
-  expect(target(0.9, 5).choice.probing).toBeCloseTo(0.5)
-  expect(target(0.96), 'nothing found so much').toMatchObject({ choice: { probing: 1 }, recall: 1 })
-  expect(target(0.9, 10, measured, false).choice.probing).toBe(1)
-  expect(target(0.9, 10, { ...measured, recalls: [] }).choice.probing).toBe(1)
+  expect(target(0.9, 5).choice.gap).toBeCloseTo(5)
+  expect(target(0.96), 'nothing found so much').toMatchObject({
+    choice: { gap: Number.POSITIVE_INFINITY },
+    recall: 1,
+  })
+  expect(target(0.9, 10, measured, false).choice.gap).toBe(Number.POSITIVE_INFINITY)
+  expect(target(0.9, 10, { ...measured, recalls: [] }).choice.gap).toBe(Number.POSITIVE_INFINITY)
   const bits = { ...measured, costs: [{ first: 'bits', us: 5 } as const, ...measured.costs] }
-  expect(target(0.8, 10, bits).choice.probing, 'half of the misses are left to 1-bit codes').toBeCloseTo(0.4)
+  expect(target(0.5, 10, bits).choice.gap, 'a quarter of the misses is left to 1-bit codes').toBeCloseTo(2.625)
 })

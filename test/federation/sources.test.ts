@@ -151,7 +151,7 @@ test('explain says how contracts are answered with the least work, as was measur
       { first: 'prefix', us: 20 },
       { first: 'bytes', us: 50 },
     ],
-    recalls: [{ k: 10, distanceMax: 1, points: [{ probing: 0.25, recall: 0.9 }] }],
+    recalls: [{ k: 10, distanceMax: 1, points: [{ gap: 0.25, recall: 0.9 }] }],
     targets: [],
   } as const
   const { gateway } = await scriptedGateway([{ ...x, state: 'ready', tuning }])
@@ -163,7 +163,7 @@ test('explain says how contracts are answered with the least work, as was measur
     'search: certified, miss probability at most 0.000001 (prefixes first, proven; measured on 300 held-out rows)',
   )
   expect(await searchStage({ kind: 'target', recall: 0.9 })).toBe(
-    'search: target recall 0.9 (prefixes first, clusters within 0.25 of the threshold, expected recall 0.9; measured on 300 held-out rows)',
+    'search: target recall 0.9 (prefixes first, clusters at most 0.25 farther, squared, than the nearest, expected recall 0.9; measured on 300 held-out rows)',
   )
 })
 

@@ -62,7 +62,10 @@ test('a collection says how it is indexed', async () => {
       { first: 'bytes', us: 20 },
     ],
     recalls: [],
-    targets: [{ recall: 0.95, probing: 0.4 }],
+    targets: [
+      { recall: 0.95, gap: 0.4 },
+      { recall: 0.99, gap: Number.POSITIVE_INFINITY },
+    ],
   } as const
   const indexed = async (index: CollectionSummary['statistics']['index']) => {
     const statistics = { ...sampleCollection.statistics, index }
@@ -78,7 +81,13 @@ test('a collection says how it is indexed', async () => {
     mean_radius: 1.5,
     retraining: false,
     segments,
-    tuning: { tuned_at: at, rows: 5000, queries: 300, first_stages: tuning.costs, targets: tuning.targets },
+    tuning: {
+      tuned_at: at,
+      rows: 5000,
+      queries: 300,
+      first_stages: tuning.costs,
+      targets: [tuning.targets[0], { recall: 0.99, gap: null }],
+    },
     last_error: { code: 'LG_OVER_BUDGET', message: 'no room', at },
   })
   const tried = { atMs: 1_700_000_000_000, rows: 5000 }

@@ -18,7 +18,7 @@ import {
   scratchIntegersAt,
   scratchVisitsAt,
 } from './layout'
-import { high, low, roundUp, sumsI32, unit } from './lanes'
+import { high, low, minF32, roundUp, sumsI32, unit } from './lanes'
 import { framedNormHigh, integerError, integerSquare, integerStep, queryBytes, queryMetric } from './query'
 
 /* The codebook. */
@@ -41,6 +41,10 @@ let slacks: usize = 0
 let radii: usize = 0
 let visits: usize = 0
 let visitsLeft: i32 = 0
+/** Centroids farther than this are left once so many rows were in the clusters visited. */
+let visitedMax: f32 = f32.POSITIVE_INFINITY
+let rowsWanted: u32 = 0
+let rowsVisited: u32 = 0
 /** How much a row's distance from the centroid can take from its distance from the query. */
 let weight: f32 = 0
 
@@ -136,12 +140,23 @@ function productsOfFour(query: usize, vector: usize, bytes: usize): v128 {
   return sumsI32(s0, s1, s2, s3)
 }
 
-/** The block's clusters are those of the codebook that `prepare` was given. */
-export function beginClusters(block: usize): void {
+/**
+ * The block's clusters are those of the codebook that `prepare` was given. `gap`, `wanted`: clusters whose centroid's squared
+ * distance is more than `gap` above that of the nearest centroid are left, once those visited have so many rows.
+ */
+export function beginClusters(block: usize, gap: f64, wanted: u32): void {
   starts = block + load<u32>(block, blockStartsAt)
   reaches = block + load<u32>(block, blockReachesAt)
   slacks = block + load<u32>(block, blockSlacksAt)
   radii = block + load<u32>(block, blockRadiiAt)
+  rowsWanted = wanted
+  rowsVisited = 0
+  visitedMax = f32.POSITIVE_INFINITY
+  if (gap == Infinity || queryMetric == metricDot) return
+  let least = f32x4.splat(f32.POSITIVE_INFINITY)
+  for (let at: usize = 0; at < <usize>count << 2; at += 16) least = f32x4.min(least, v128.load(distances + at))
+  const nearest = <f64>minF32(least)
+  visitedMax = <f32>sqrt<f64>(nearest * nearest + gap)
 }
 
 /** The nearest cluster that has rows; -1 when none has. */
@@ -186,12 +201,13 @@ export function listVisits(limit: f32, visited: i32): void {
   heapify(visits, visitsLeft)
 }
 
-/** The next listed cluster that may still have rows within `limit`, or -1. */
+/** The next listed cluster that may still have rows within `limit` and is not to be left, or -1. */
 export function nextVisit(limit: f32): i32 {
   while (visitsLeft > 0) {
     popSmallest(visits, visitsLeft--)
     const next = rowOf(visits, visitsLeft)
     const at = <usize>next << 2
+    if (rowsVisited >= rowsWanted && load<f32>(distances + at) > visitedMax) return -1
     if (!(load<f32>(floors + at) - weight * load<f32>(reaches + at) > limit)) return next
   }
   return -1
@@ -201,6 +217,7 @@ export function nextVisit(limit: f32): i32 {
 export function enter(index: u32): void {
   const at = <usize>index << 2
   cluster = index
+  rowsVisited += load<u32>(starts + at, 4) - load<u32>(starts + at)
   centroidNorm = <f64>load<f32>(norms + at)
   // A code errs by half a step in each coordinate, and a step is at most 2 / 254 of its vector.
   codeNormMax = <f64>load<f32>(reaches + at) * (1 + sqrt<f64>(<f64>(queryBytes >> 2)) / 250)

@@ -39,6 +39,15 @@ export function maxF32(v: v128): f32 {
 
 // @ts-ignore: decorator
 @inline
+export function minF32(v: v128): f32 {
+  return min<f32>(
+    min<f32>(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
+    min<f32>(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)),
+  )
+}
+
+// @ts-ignore: decorator
+@inline
 export function sumI32(v: v128): i32 {
   return i32x4.extract_lane(v, 0) + i32x4.extract_lane(v, 1) + i32x4.extract_lane(v, 2) + i32x4.extract_lane(v, 3)
 }

@@ -45,20 +45,14 @@ export let bitLimit: f32 = 0
 export let prefixLimit: f32 = 0
 /** Distance from the query within which rows matter; for dot, minus their product with the query from the centre on. */
 export let reach: f64 = 0
-/** The same for clusters and windows, also rounded up: less than `reach` where neighbours may be missed. */
-export let probed: f64 = 0
-export let probedLimit: f32 = 0
-let probing: f64 = 1
+/** The same, rounded up. */
+export let reachLimit: f32 = 0
 /** dot: bounds of what the entered cluster's centroid has in distances. */
 let clusterProduct: f64 = 0
 let clusterProductHigh: f64 = 0
 
-/**
- * @param normMax of the block's rows
- * @param share of the threshold's distance within which clusters and windows are looked at; dot: all of it
- */
-export function prepareDirect(normMax: f64, share: f64): void {
-  probing = share
+/** @param normMax of the block's rows */
+export function prepareDirect(normMax: f64): void {
   const gamma = (<f64>(queryBytes >> 6) + 10) * unit * 1.01
   if (queryMetric == metricL2) {
     directScale = 1 / (1 - gamma)
@@ -142,8 +136,7 @@ export function followCluster(withBits: bool): void {
 export function followThreshold(): void {
   if (queryMetric == metricDot) {
     reach = threshold + centerProduct + productRounding
-    probed = reach
-    probedLimit = roundUp(reach)
+    reachLimit = roundUp(reach)
     directLimit = threshold + directSlack
     byteLimit = roundUp(reach - clusterProduct + byteSlack)
     bitLimit = roundUp(reach - clusterProduct)
@@ -157,8 +150,7 @@ export function followThreshold(): void {
     square = 2 * (threshold + rounding64)
   }
   reach = sqrt<f64>(square)
-  probed = reach * probing
-  probedLimit = roundUp(probed)
+  reachLimit = roundUp(reach)
   byteLimit = roundUp(reach + integerError)
   prefixLimit = roundUp(reach + prefixError)
   bitLimit = roundUp(square)

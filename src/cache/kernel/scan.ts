@@ -36,9 +36,8 @@ import {
   prepareBits,
   prepareBytes,
   prepareDirect,
-  probed,
-  probedLimit,
   reach,
+  reachLimit,
 } from './limits'
 import { prefixBytes } from './prefix'
 import { recordCode, recordTail } from './records'
@@ -94,7 +93,7 @@ export function rowsLooked(): u32 {
  * Finds the k best rows at positions [from, to), `from` a multiple of 32, among those not farther than `distanceMax`. The
  * query is the one last prepared. `originals`: the block's, or 0 when they are on disk; then distances of hits are upper bounds,
  * and the rows that may be among the best are survivors (survivors.ts). `allow`: one bit a position, or 0. `tail`: how far, in standard errors of the 1-bit
- * estimate (stageBits), a row's true distance may lie below it. `probing`: see `prepareDirect`; 1 misses nothing.
+ * estimate (stageBits), a row's true distance may lie below it. `gap`: see `beginClusters`; Infinity misses nothing.
  * Returns the number of hits; they are at scratchHitsAt, ascending.
  */
 export function scan(
@@ -108,7 +107,7 @@ export function scan(
   distanceMax: f64,
   asked: i32,
   tail: f64,
-  probing: f64,
+  gap: f64,
 ): i32 {
   beginRows(block, originals, scratch, allow)
   looked = 0
@@ -118,7 +117,7 @@ export function scan(
   beginSurvivors(scratch, k)
   beginCeiling(scratch, k)
   const normMax = load<f64>(block, blockNormMaxAt)
-  prepareDirect(normMax, probing)
+  prepareDirect(normMax)
   const centredMax = load<f64>(block, blockCentredMaxAt)
   // Codes are exact zeros where rows equal their centroid.
   const scale = clustered ? max<f64>(centredMax, centroidNormMax) : centredMax
@@ -158,7 +157,7 @@ export function scan(
   passed = 0
   paused = 0
   if (!withCodes) scanDirect(from, to)
-  else if (clustered) scanClusters(block, from, to)
+  else if (clustered) scanClusters(block, from, to, gap, k)
   else scanCodes(from, to)
   decideAll()
   sortHits()
@@ -167,8 +166,8 @@ export function scan(
 }
 
 /** Visits clusters from the nearest on, as long as they may have rows within the threshold. */
-function scanClusters(block: usize, from: u32, to: u32): void {
-  beginClusters(block)
+function scanClusters(block: usize, from: u32, to: u32, gap: f64, k: i32): void {
+  beginClusters(block, gap, <u32>k)
   let first = -1
   if (reach == Infinity) {
     // The rows of one cluster make the threshold small enough to leave most others out.
@@ -176,14 +175,14 @@ function scanClusters(block: usize, from: u32, to: u32): void {
     if (first < 0) return
     scanCluster(first, from, to)
   }
-  listVisits(probedLimit, first)
-  for (let next = nextVisit(probedLimit); next >= 0; next = nextVisit(probedLimit)) scanCluster(next, from, to)
+  listVisits(reachLimit, first)
+  for (let next = nextVisit(reachLimit); next >= 0; next = nextVisit(reachLimit)) scanCluster(next, from, to)
 }
 
 function scanCluster(cluster: u32, from: u32, to: u32): void {
   enter(cluster)
   followCluster(wanted == readBits)
-  chooseWindow(probed, from, to)
+  chooseWindow(reach, from, to)
   scanCodes(windowFrom, windowTo)
 }
 
