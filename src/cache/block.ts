@@ -24,11 +24,8 @@ import {
   blockMetricAt,
   blockNormMaxAt,
   blockPaddedAt,
-  blockPrefixErrorsAt,
   blockPrefixesAt,
-  blockPrefixRestsAt,
-  blockPrefixScalesAt,
-  blockPrefixSquaresAt,
+  blockPrefixFactorsAt,
   blockQuantizedAt,
   blockRadiiAt,
   blockRankedAt,
@@ -44,6 +41,7 @@ import {
   dimensionMax,
   directionsMax,
   groupRows,
+  prefixFactorBytes,
   recordRows,
   recordRowsAt,
   recordTailBytes,
@@ -97,10 +95,7 @@ function blockLayout(shape: BlockShape): { readonly offsets: ReadonlyMap<number,
   }
   if (shape.directions > 0) {
     place(blockPrefixesAt, rows * shape.directions)
-    place(blockPrefixSquaresAt, rows * 4)
-    place(blockPrefixScalesAt, rows * 4)
-    place(blockPrefixErrorsAt, rows * 4)
-    place(blockPrefixRestsAt, rows * 4)
+    place(blockPrefixFactorsAt, (rows / recordRows) * prefixFactorBytes)
   }
   if (shape.cells > 0) place(blockCellsAt, (rows / 2) * shape.cells)
   return { offsets, bytes: end }

@@ -24,8 +24,8 @@ const cellCounts = [16, 32, 48, 64, 96]
 const cellSteps = 250
 /** What a row has beside its prefix, or 8-bit code. */
 const factorBytes = 16
-/** What looking at a row alone costs, and not in a row of many, in bytes of these. */
-const aloneBytes = 256
+/** How much dearer a code is that is read alone, not in a row of many, and brought into the cache for that. */
+const scattered = 2.5
 /** Short codes take memory: they must save at least this share of the cost. */
 const savedMin = 0.15
 /**
@@ -157,10 +157,10 @@ function cheapest(
     const queryCost = (Math.max(prefix, cells) * padded * 4) / looked
     const rowCost =
       cells === 0
-        ? prefixBytes + prefixShare * (aloneBytes + whole)
+        ? prefixBytes + prefixShare * scattered * whole
         : prefix === 0
-          ? cells / 2 + cellShare * (aloneBytes + whole)
-          : cells / 2 + cellShare * (aloneBytes + prefixBytes) + Math.min(prefixShare, cellShare) * (aloneBytes + whole)
+          ? cells / 2 + cellShare * scattered * whole
+          : cells / 2 + scattered * (cellShare * prefixBytes + Math.min(prefixShare, cellShare) * whole)
     if (queryCost + rowCost < best.cost) best = { prefix, cells, cost: queryCost + rowCost }
   }
   for (let prefix = 0; prefix <= 16 * passed.prefixes.length; prefix += 16)

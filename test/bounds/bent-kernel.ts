@@ -31,8 +31,8 @@ export const bounds = {
   'rests of prefixes': [
     place(
       'scan-prefixes.ts',
-      'f32x4.sub(queryRest, v128.load(prefixRests + at))',
-      'f32x4.mul(f32x4.splat(<f32>(1 / B)), f32x4.sub(queryRest, v128.load(prefixRests + at)))',
+      'f32x4.sub(queryRest, v128.load(record, prefixRestsAt))',
+      'f32x4.mul(f32x4.splat(<f32>(1 / B)), f32x4.sub(queryRest, v128.load(record, prefixRestsAt)))',
     ),
   ],
   'limit of cells': [place('cells.ts', 'reach + pointError + rowError', 'reach * B + pointError + rowError')],
@@ -44,7 +44,9 @@ export const bounds = {
     ),
   ],
   'reach of clusters': [place('arrange.ts', 'roundUp(radius + slack)', 'roundUp((radius + slack) * B)')],
-  'limit of clusters': [place('limits.ts', 'roundUp(probed)', 'roundUp(probed * B)')],
+  'limit of clusters': [
+    place('limits.ts', '(square)\n  reachLimit = roundUp(reach)', '(square)\n  reachLimit = roundUp(reach * B)'),
+  ],
   'windows of clusters': [
     place('clusters.ts', 'nearest - reach - slack', 'nearest - B * reach - slack'),
     place('clusters.ts', 'farthest + reach + slack', 'farthest + B * reach + slack'),

@@ -48,7 +48,7 @@ test('cells and as long a prefix as it takes, and neither where all directions a
   expect(more.prefix).toBeGreaterThan(16)
   expect(more.prefix).toBeLessThanOrEqual(64)
   // Few rows do not pay for many directions.
-  expect((await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.1), 300)).prefix).toBeLessThan(more.prefix)
+  expect((await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.1), 100)).prefix).toBeLessThan(more.prefix)
   expect(await chosenFor(() => 1)).toEqual({ prefix: 0, cells: 0 })
 })
 

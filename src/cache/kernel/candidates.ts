@@ -1,5 +1,7 @@
 /** Rows of a chunk that an estimate could not rule out: (f32 estimate, u32 row) in the scratch area. */
 
+export const candidateBytes: usize = 8
+
 /** Order of estimates only decides in which order rows are looked at. */
 // @ts-ignore: decorator
 @inline

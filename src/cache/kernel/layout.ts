@@ -45,7 +45,7 @@ export const recordRowsAt = 48
  * its codes, on disk.
  */
 export const blockMagic = 0x4b42474c
-export const blockFormat = 5
+export const blockFormat = 6
 export const blockHeaderBytes = 256
 
 export const blockMagicAt = 0
@@ -94,12 +94,15 @@ export const blockSlacksAt = 124
 export const blockRadiiAt = 128
 /** Number of leading principal directions that rows have a prefix code along, a multiple of 16; or 0. */
 export const blockDirectionsAt = 136
-/** By position: i8[rows][directions], and f32[rows] each: square of the code, -2 * scale, error, norm of the rest. */
+/** By position: i8[rows][directions]. */
 export const blockPrefixesAt = 140
-export const blockPrefixSquaresAt = 144
-export const blockPrefixScalesAt = 148
-export const blockPrefixErrorsAt = 152
-export const blockPrefixRestsAt = 156
+/** [rows / 4] records of four rows, by position: f32[4] each: square of the code, -2 * scale, error, norm of the rest. */
+export const blockPrefixFactorsAt = 144
+export const prefixFactorBytes = 64
+/* Offsets in a record. */
+export const prefixScalesAt = 16
+export const prefixErrorsAt = 32
+export const prefixRestsAt = 48
 /** Cells of a row, a multiple of 4; or 0. */
 export const blockCellCountAt = 160
 /** By position: [rows / 32] groups u8[cells][16], rows of a group in nibbles. */

@@ -2,12 +2,14 @@
 import { madeError, madeSquare, madeStep, makeIntegers } from './integers'
 import {
   blockDirectionsAt,
-  blockPrefixErrorsAt,
-  blockPrefixRestsAt,
-  blockPrefixScalesAt,
-  blockPrefixSquaresAt,
+  blockPrefixFactorsAt,
   blockPrefixesAt,
   codebookPrefixAt,
+  prefixErrorsAt,
+  prefixFactorBytes,
+  prefixRestsAt,
+  prefixScalesAt,
+  recordRows,
   scratchPrefixIntegersAt,
   scratchPrincipalAt,
 } from './layout'
@@ -45,15 +47,19 @@ export function encodePrefix(block: usize, scratch: usize, position: u32): void 
     const off = <f64>value - <f64>code * <f64>scale
     lost += off * off
   }
-  const at = <usize>position << 2
-  store<f32>(
-    block + load<u32>(block, blockPrefixSquaresAt) + at,
-    <f32>(<f64>scale * <f64>scale * <f64>squares),
-  )
-  store<f32>(block + load<u32>(block, blockPrefixScalesAt) + at, -2 * scale)
+  const factors = prefixFactors(block + load<u32>(block, blockPrefixFactorsAt), position)
+  store<f32>(factors, <f32>(<f64>scale * <f64>scale * <f64>squares))
+  store<f32>(factors, -2 * scale, prefixScalesAt)
   const errors = sqrt<f64>(lost) * (1 + 1e-9) + projectionError + restError
-  store<f32>(block + load<u32>(block, blockPrefixErrorsAt) + at, roundUp(errors))
-  store<f32>(block + load<u32>(block, blockPrefixRestsAt) + at, <f32>rest)
+  store<f32>(factors, roundUp(errors), prefixErrorsAt)
+  store<f32>(factors, <f32>rest, prefixRestsAt)
+}
+
+/** Where the first factor of the row at `position` is; the others are behind it at their offsets. */
+// @ts-ignore: decorator
+@inline
+export function prefixFactors(records: usize, position: u32): usize {
+  return records + <usize>(position / recordRows) * prefixFactorBytes + (<usize>(position % recordRows) << 2)
 }
 
 /** Prepares the query that was projected. */

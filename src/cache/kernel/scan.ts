@@ -14,7 +14,7 @@ import {
 } from './layout'
 import { beginCeiling } from './ceiling'
 import { beginCells, cellCount, followCells, rowsWithinCells } from './cells'
-import { estimateOf, putCandidate, rowOf } from './candidates'
+import { candidateBytes, estimateOf, heapify, popSmallest, putCandidate, rowOf } from './candidates'
 import {
   beginClusters,
   centroidNormMax,
@@ -47,7 +47,7 @@ import { beginBits, scanBits } from './scan-bits'
 import { beginBytes, isBeyondBytes, keepWithinBytes, scanBytes } from './scan-bytes'
 import { beginPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
 
-/** The first chunks are small: without a threshold the first stage cannot be used. */
+/** The first chunks are small: without a threshold nothing is ruled out. */
 const firstChunkRows: u32 = 2048
 
 /* What is read of rows first. */
@@ -67,13 +67,19 @@ let pending: i32 = 0
 /** Rows that the stage's codes were read of, once there was a threshold, and those they did not rule out; fading. */
 let seen: u32 = 0
 let passed: u32 = 0
+/** How many hits are wanted. */
+let nearestCount: i32 = 0
 /** Rows that were read since the first stage was found to be of little help. */
 let paused: u32 = 0
 /** Fewer say too little of whether short codes help. */
 const seenMin: u32 = 1024
-const pausedMin: u32 = 8192
+const pausedMin: u32 = 256
+/** Twice as many each time that they are. */
+let pausedRows: u32 = 0
 /** How much dearer a code is that is read alone, not in a row of many. */
 const scattered: f64 = 1.6
+/** What putting a row's estimate in order costs, in bytes of codes read in a row. */
+const orderedBytes: f64 = 128
 /** Records, and bytes of originals, that are brought into the cache at a time. */
 const fetchRows: i32 = 64
 const fetchBytes: usize = 32768
@@ -152,10 +158,12 @@ export function scan(
     }
   }
   stage = wanted
+  nearestCount = k
   pending = 0
   seen = 0
   passed = 0
   paused = 0
+  pausedRows = pausedMin
   if (!withCodes) scanDirect(from, to)
   else if (clustered) scanClusters(block, from, to, gap, k)
   else scanCodes(from, to)
@@ -200,12 +208,12 @@ function scanDirect(from: u32, to: u32): void {
 function scanCodes(from: u32, to: u32): void {
   let end = from
   for (let start = from; start < to; start = end) {
-    // Without a threshold only 8-bit codes say something: their upper bounds make one.
+    // Without a threshold nothing is ruled out: upper bounds of 8-bit codes make one.
     const isOpen = threshold == Infinity
     if (pending > chunkRows >> 1) decideAll()
     end = min<u32>(to, start + (isOpen ? firstChunkRows : (<u32>(chunkRows - pending) & ~31)))
     looked += end - start
-    const read = isOpen || (stage == readCells && !followCells(reach)) ? readBytes : stage
+    const read = isOpen ? openingStage(end - start) : stage == readCells && !followCells(reach) ? readBytes : stage
     const count =
       read == readBits
         ? scanBits(start, end, pending)
@@ -215,11 +223,39 @@ function scanCodes(from: u32, to: u32): void {
         ? scanPrefixes(start, end, pending)
         : scanBytes(start, end, pending)
     const found = count - pending
-    pending = read == readBytes ? count : lookAlone(pending, count, read)
+    if (read == readBytes) pending = count
+    else pending = isOpen ? lookNearestFirst(pending, count) : lookAlone(pending, count, read)
     if (!isOpen) chooseStage(end - start, found)
   }
   // The bounds of products, and those that survivors keep, are of one cluster.
   if (vectors == 0 || queryMetric == metricDot) decideAll()
+}
+
+/** What is read first of so many rows without a threshold: 8-bit codes of all, or prefixes to choose the k that make a threshold. */
+function openingStage(rows: u32): i32 {
+  if (!withPrefixes) return readBytes
+  const saved = <f64>rows * (firstBytes(readBytes) - firstBytes(readPrefixes) - orderedBytes)
+  return saved > <f64>nearestCount * scattered * firstBytes(readBytes) ? readPrefixes : readBytes
+}
+
+/** As `lookAlone` of what prefixes made candidates, when there is no threshold: the 8-bit codes of the k nearest by them make one for the others. */
+function lookNearestFirst(from: i32, to: i32): i32 {
+  const heap = candidates + <usize>from * candidateBytes
+  let first = to
+  while (first > from && to - first < nearestCount) {
+    if (first == to) heapify(heap, to - from)
+    popSmallest(heap, first-- - from)
+  }
+  fetchRecords(first, to)
+  const end = keepWithinBytes(first, to, first)
+  const kept = lookAlone(from, first, readPrefixes)
+  const moved = end - first
+  memory.copy(
+    candidates + <usize>kept * candidateBytes,
+    candidates + <usize>first * candidateBytes,
+    <usize>moved * candidateBytes,
+  )
+  return kept + moved
 }
 
 /** Of the candidates [from, to), leaves those that 8-bit codes do not rule out; returns their end. `read`: what made them candidates. */
@@ -299,7 +335,7 @@ function fetchVectors(from: i32, to: i32): void {
 function chooseStage(rows: u32, found: u32): void {
   if (stage != wanted) {
     paused += rows
-    if (paused >= pausedMin) {
+    if (paused >= pausedRows) {
       changeStage(wanted)
       return
     }
@@ -310,7 +346,10 @@ function chooseStage(rows: u32, found: u32): void {
   if (seen < seenMin) return
   const next = stage == readCells && withPrefixes ? readPrefixes : readBytes
   const longBytes = firstBytes(next)
-  if (<f64>passed * scattered * longBytes > <f64>seen * (longBytes - firstBytes(stage))) changeStage(next)
+  if (<f64>passed * scattered * longBytes > <f64>seen * (longBytes - firstBytes(stage))) {
+    changeStage(next)
+    pausedRows <<= 1
+  }
   seen >>= 1
   passed >>= 1
 }
