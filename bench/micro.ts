@@ -1,7 +1,7 @@
 /** The hot functions one by one, on data that is already in memory; one row a function. */
 import { tableFromArrays } from 'apache-arrow'
 import { evaluateFilter } from '#lakegate/cache/filter.js'
-import { SegmentMetadata } from '#lakegate/cache/metadata.js'
+import { joinMetadata } from '#lakegate/cache/metadata-arrow.js'
 import type { Column } from '#lakegate/core/column.js'
 import { backendId } from '#lakegate/core/generation.js'
 import type { Hit } from '#lakegate/core/hit.js'
@@ -79,7 +79,7 @@ export const microSuite: DatasetSuite = async (whole, options, say) => {
 function filterTasks(count: number): Task[] {
   const columns: readonly Column[] = [{ name: 'thousandth', type: { kind: 'int' } }]
   const values = BigInt64Array.from({ length: count }, (_, i) => BigInt((i * 7919) % 1000))
-  const metadata = SegmentMetadata.fromBatches(columns, tableFromArrays({ thousandth: values }).batches)
+  const metadata = joinMetadata(columns, tableFromArrays({ thousandth: values }).batches)
   const filter = { and: [{ thousandth: { lt: 100 } }, { not: { thousandth: { in: [3, 5, 7] } } }] }
   const bound = bindPredicate(parsePredicate(filter), columns)
   return [

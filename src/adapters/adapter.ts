@@ -91,6 +91,11 @@ export interface BackendAdapter {
   readonly configuration?: string
   /** Names every collection or fails; reads no vectors. */
   listCollections(options: CallOptions): Promise<readonly CollectionInfo[]>
+  /**
+   * Loads what pulls need, so that no query waits for it: called after a listing of a collection that the cache holds
+   * nothing of. Without it, or before it, pulls load it themselves. Throws LG_SOURCE_UNAVAILABLE.
+   */
+  prepare?(options: CallOptions): Promise<void>
   /** The current generation: one cheap metadata call, idempotent; never reads vectors. Throws LG_COLLECTION_NOT_FOUND, LG_SOURCE_UNAVAILABLE. */
   generation(collection: string, options: CallOptions): Promise<Generation>
   /**

@@ -39,7 +39,7 @@ import {
 } from 'apache-arrow'
 import type { Cell } from '../core/column.js'
 import type { StoredType } from './column-type.js'
-import { asBlobs, asList, flatItems, timeUnit, validity } from './duckdb-vectors.js'
+import { asBlobs, asList, flatItems, validity } from './duckdb-vectors.js'
 
 /** Collects some rows of one column. */
 interface ColumnBuilder {
@@ -167,6 +167,13 @@ function readItems<A extends Int32Array | Float64Array | BigInt64Array | BigUint
 }
 
 /** Microseconds, or nanoseconds where the column has them, to nanoseconds. */
+/** What the integers of a vector of times or timestamps count. */
+function timeUnit(vector: DuckDBVector): TimeUnit {
+  const suffix = /_(S|MS|NS)$/.exec(vector.type.toString())?.[1]
+  if (suffix === undefined) return TimeUnit.MICROSECOND
+  return suffix === 'S' ? TimeUnit.SECOND : suffix === 'MS' ? TimeUnit.MILLISECOND : TimeUnit.NANOSECOND
+}
+
 const readTimes: Reader<BigInt64Array> = (vector, rows, out, at) => {
   const items = flatItems(vector, BigInt64Array)
   const factor = timeUnit(vector) === TimeUnit.NANOSECOND ? 1n : 1000n

@@ -1,6 +1,5 @@
 /** What a pull reads of DuckDB's vectors. Everything here is DuckDB's memory: valid while its chunk is held, never kept. */
 import type { DuckDBVector } from '@duckdb/node-api'
-import { TimeUnit } from 'apache-arrow'
 
 type Numbers =
   | Float32Array
@@ -60,11 +59,4 @@ interface BlobVector extends DuckDBVector {
 export function asBlobs(vector: DuckDBVector): BlobVector {
   if ('getItemBytes' in vector) return vector as BlobVector
   throw new TypeError(`expected a DuckDB blob vector, got ${vector.constructor.name}`)
-}
-
-/** What the integers of a vector of times or timestamps count. */
-export function timeUnit(vector: DuckDBVector): TimeUnit {
-  const suffix = /_(S|MS|NS)$/.exec(vector.type.toString())?.[1]
-  if (suffix === undefined) return TimeUnit.MICROSECOND
-  return suffix === 'S' ? TimeUnit.SECOND : suffix === 'MS' ? TimeUnit.MILLISECOND : TimeUnit.NANOSECOND
 }

@@ -11,7 +11,7 @@ import type { RowId } from '../core/id.js'
 import type { Metric } from '../core/metric.js'
 import type { VectorBatch } from '../core/vector-batch.js'
 import type { Manifest, WriteRequest } from './adapter.js'
-import { buildBatch, type NamedType } from './arrow-columns.js'
+import type { buildBatch, NamedType } from './arrow-columns.js'
 import { logicalType } from './column-type.js'
 import { cellOf, type JsonRow, joinColumns } from './json-columns.js'
 
@@ -52,8 +52,8 @@ export interface LocalCollection {
   readonly model: string | null
   currentGeneration(): Generation
   manifest(wanted: Generation): Manifest
-  /** Rows of a part in batches, deleted ones included: masks are the manifest's. */
-  read(generation: Generation, key: PartKey): Generator<VectorBatch, void>
+  /** Rows of a part in batches, deleted ones included: masks are the manifest's. `build` is given: its module loads Arrow. */
+  read(generation: Generation, key: PartKey, build: typeof buildBatch): Generator<VectorBatch, void>
   /** Rows with a value that is not finite are rejected; of an id's repetitions the last is kept, all are accepted. */
   upsert(request: WriteRequest): { readonly accepted: number; readonly rejected: number }
   /** Number of ids that were there. */
@@ -193,7 +193,7 @@ export function createCollection(
       }
     },
 
-    *read(wanted, key) {
+    *read(wanted, key, build) {
       const snapshot = snapshotOf(wanted)
       const part = snapshot.parts.find((candidate) => candidate.part.key === key)?.part
       if (part === undefined)
@@ -202,7 +202,7 @@ export function createCollection(
           `local collection "${name}": generation ${wanted} has no part ${key}`,
         )
       for (let start = 0; start < part.ids.length; start += batchRows)
-        yield readBatch(part, start, Math.min(part.ids.length, start + batchRows), dimension, snapshot.columns)
+        yield readBatch(part, start, Math.min(part.ids.length, start + batchRows), snapshot.columns, build)
     },
 
     upsert(request) {
@@ -253,10 +253,11 @@ function readBatch(
   part: LocalPart,
   start: number,
   end: number,
-  dimension: number,
   columns: readonly NamedType[],
+  build: typeof buildBatch,
 ): VectorBatch {
-  const builder = columns.length === 0 ? null : buildBatch(columns)
+  const dimension = part.vectors.length / part.ids.length
+  const builder = columns.length === 0 ? null : build(columns)
   for (const [index, column] of builder?.columns.entries() ?? []) {
     for (let row = start; row < end; row++) column.push(cellOf(part.metadata[row] ?? null, columns[index]!))
   }

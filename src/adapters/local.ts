@@ -93,7 +93,8 @@ export function openLocal({ name: source, options }: AdapterConfig): BackendAdap
 
     async *pullVectors({ collection, manifest, part }, { signal }): AsyncGenerator<VectorBatch, void> {
       signal.throwIfAborted()
-      for (const batch of find(collection).read(manifest.generation, part.key)) {
+      const { buildBatch } = await import('./arrow-columns.js')
+      for (const batch of find(collection).read(manifest.generation, part.key, buildBatch)) {
         yield batch
         signal.throwIfAborted()
       }

@@ -17,7 +17,6 @@ import { FileGlance } from './file-glance.js'
 import { checkRoot, directoryOf, type FileListing, listFiles, nameOfUri, type ParquetFile } from './parquet-files.js'
 import { changed, type FileWithFooter, type Footer, readFooters } from './parquet-footer.js'
 import { columnsOf, decideLayout, type Layout } from './parquet-layout.js'
-import { pullFile } from './parquet-pull.js'
 import { choiceOption, listOption, metricOption, refuseUnknown, textOption } from './source-options.js'
 
 /** Part of every read identity: raised when a change here makes a pull yield other rows or values. */
@@ -137,8 +136,12 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
     async listCollections({ signal }) {
       signal.throwIfAborted()
       await checkRoot(uri)
-      await loadDuckDB()
       return [info]
+    },
+
+    async prepare({ signal }) {
+      signal.throwIfAborted()
+      await Promise.all([loadDuckDB(), loadPull()])
     },
 
     async generation(collection, call) {
@@ -160,6 +163,7 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
         )
       const footer = footers.get(file.key)
       if (footer === undefined) throw changed(file)
+      const { pullFile } = await loadPull()
       yield* pullFile({ file, footer, layout, onBadRow }, call)
     },
 
@@ -179,6 +183,9 @@ export function openParquet(config: AdapterConfig): BackendAdapter {
     },
   }
 }
+
+/** With Arrow. */
+const loadPull = () => import('./parquet-pull.js')
 
 function readIdentity(layout: Layout, onBadRow: string): string {
   const { vectorColumn, idColumn, dimension, metadata } = layout

@@ -9,7 +9,6 @@ import type { KernelExecutor } from './executor.js'
 import { type IndexStep, nextStep } from './index-plan.js'
 import type { Parts } from './parts.js'
 import type { PulledSegment } from './priming.js'
-import { mergeSegments, moveSegment, recodeSegment } from './recode.js'
 import { arenaShares, freeResident, keepInMemory, Pins, type Segment } from './segment.js'
 import { tuneVersion } from './tune-version.js'
 import { describeTuning } from './tuning.js'
@@ -188,6 +187,7 @@ export class IndexUpkeep {
     }
     const segment = segments.find(({ resident }) => resident !== null && avoid.has(resident.allocation.arena.id))
     if (segment === undefined) return false
+    const { moveSegment } = await import('./recode.js')
     return queue(async () => {
       this.#signal.throwIfAborted()
       if (segment.resident === null || segment.references === 0 || segment.broken) return true
@@ -221,11 +221,14 @@ export class IndexUpkeep {
         step.codebook.tuning = await tuneVersion(version, step.codebook, this.#options, this.#signal)
         changed()
         return
-      case 'recode':
+      case 'recode': {
+        const { recodeSegment } = await import('./recode.js')
         return this.#succeed([step.segment], (signal) =>
           recodeSegment(step.segment, step.codebook, this.#recoding(step), signal),
         )
+      }
       case 'merge': {
+        const { mergeSegments } = await import('./recode.js')
         const segments = step.members.map(({ segment }) => segment)
         return this.#succeed(segments, (signal) =>
           mergeSegments(step.members, version.columns, step.codebook, this.#recoding(step), signal),

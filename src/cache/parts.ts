@@ -8,7 +8,7 @@ import { formatCodebook, parseCodebook } from './codebook.js'
 import { CodebookShelf } from './codebook-shelf.js'
 import type { CollectionRecord } from './collection-record.js'
 import type { KernelExecutor } from './executor.js'
-import { type PulledPart, type PulledSegment, pullPart } from './priming.js'
+import type { PulledPart, PulledSegment } from './priming.js'
 import {
   contentOnDisk,
   freeResident,
@@ -107,6 +107,7 @@ export class Parts {
       spill: originals === 'disk' ? (made: PulledSegment) => this.spill(made, signal) : null,
       onRows,
     }
+    const { pullPart } = await import('./priming.js')
     const pulled = await pullPart(context, part, signal)
     this.#options.onPulled()
     return this.#settle(part, manifest, held, pulled, pins)
@@ -317,8 +318,11 @@ export class Parts {
       const [allocation, originals] = budget.obtain(bytes, () => budget.pool.allocateTogether(sizes))
       try {
         const space = layOut(allocation!, sections, rows)
+        // Loaded while the sections are read.
+        const arrow = sections.has('metadata') ? import('./metadata-arrow.js') : null
         for (const [name, view] of space.sections) await file.read(name, view)
-        const resident = openResident(space, idKind as IdKind, null)
+        const metadata = arrow === null ? null : (await arrow).viewMetadata(space)
+        const resident = openResident(space, idKind as IdKind, metadata, null)
         if (file.originals.bytes !== originalsBytes(resident.block))
           throw new GatewayError('LG_CORRUPT', `segment file has ${file.originals.bytes} bytes of vectors`)
         const stored = files.openOriginals(segment.key)

@@ -9,7 +9,7 @@ import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import type { CodebookShelf } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
-import { SegmentMetadata } from './metadata.js'
+import { joinMetadata, metadataToIpc, viewMetadata } from './metadata-arrow.js'
 import {
   blockShape,
   contentOf,
@@ -135,8 +135,7 @@ function build(context: PullContext, part: Part, draft: Draft, chunk: number) {
   const codebook = codebooks.forDimension(dimension) ?? codebooks.train(dimension, sample(draft, dimension))
   const ids = joinIds(draft.ids)
   const idSections = ids.sections()
-  const metadata =
-    manifest.columns.length === 0 ? null : SegmentMetadata.fromBatches(manifest.columns, draft.metadata).toIpc()
+  const metadata = manifest.columns.length === 0 ? null : metadataToIpc(joinMetadata(manifest.columns, draft.metadata))
   const shape = blockShape({ rows: draft.rows, dimension, metric, codebook: codebook.codebook })
   const lengths = sectionBytes(shape, {
     idSections: idSections.map((section) => section.byteLength),
@@ -175,7 +174,7 @@ function build(context: PullContext, part: Part, draft: Draft, chunk: number) {
         rows: draft.rows,
         bytes,
         runs: [{ part: part.key, start: 0, rows: draft.rows }],
-        resident: openResident(space, ids.kind, block),
+        resident: openResident(space, ids.kind, viewMetadata(space), block),
       },
       job: {
         arena: allocation.arena,

@@ -7,7 +7,7 @@ import { originalsBytes } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
-import { SegmentMetadata } from './metadata.js'
+import { joinMetadata, metadataBatch, metadataToIpc, viewMetadata } from './metadata-arrow.js'
 import type { PulledSegment } from './priming.js'
 import {
   blockShape,
@@ -93,12 +93,14 @@ export async function mergeSegments(
   const metadata =
     columns.length === 0
       ? null
-      : SegmentMetadata.fromBatches(
-          columns,
-          stretches.map(({ segment, run }) =>
-            segment.resident!.metadata!.toBatch().slice(run.start, run.start + run.rows),
+      : metadataToIpc(
+          joinMetadata(
+            columns,
+            stretches.map(({ segment, run }) =>
+              metadataBatch(segment.resident!.metadata!).slice(run.start, run.start + run.rows),
+            ),
           ),
-        ).toIpc()
+        )
   await setImmediate()
   signal.throwIfAborted()
   const rows = {
@@ -132,7 +134,7 @@ export async function moveSegment(
     // The block's header goes first: tie ranks that are set meanwhile count only where it says that they are there.
     for (const [name, section] of sections) await copyInTurns(section, space.sections.get(name)!, signal)
     if (originals !== undefined) await copyInTurns(block.originals!.u8(), originals.u8(), signal)
-    const resident = openResident(space, ids.kind, null)
+    const resident = openResident(space, ids.kind, viewMetadata(space), null)
     if (originals !== undefined) resident.block.attach(originals)
     return { key, content, codebook, rows, bytes, runs, resident }
   } catch (error) {
@@ -203,7 +205,7 @@ async function encodeRows(
       rows,
       bytes,
       runs: of.runs,
-      resident: openResident(space, of.idKind, block),
+      resident: openResident(space, of.idKind, viewMetadata(space), block),
     }
     const job = { arena, block: allocation.offset, vectors: originals.offset, codebook: codebookOffset }
     await executor.encode(job, { signal })

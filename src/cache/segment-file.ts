@@ -20,6 +20,10 @@ export const pageBytes = 4096
 /** Reads of this size keep both disk threads busy and let other work in between. */
 const readBytesMax = 16 * 1024 * 1024
 
+/** Bytes of a section that are read, and then checksummed, at a time, and how many of these reads are under way. */
+const summedBytes = 2 * 1024 * 1024
+const readsAhead = 3
+
 /** Bytes of the section that holds the checksums of so many bytes of originals. */
 export const sumsBytes = (originals: number): number => Math.ceil(originals / pageBytes) * 4
 
@@ -150,9 +154,33 @@ export async function openSegmentFile(file: FileHandle, key: string): Promise<Se
     sectionBytes: (name) => section(name)?.bytes ?? null,
     async read(name, into) {
       const { offset, crc } = section(name)!
-      await readFully(file, into, start + offset)
-      if (hex(crc32(into)) !== crc) throw corrupt(key, `fails the checksum of its section "${name}"`)
+      if (hex(await readAndSum(file, into, start + offset)) !== crc)
+        throw corrupt(key, `fails the checksum of its section "${name}"`)
     },
+  }
+}
+
+/**
+ * Fills `into` from `position` on and returns its checksum, computed while what follows is being read. Settles when no read
+ * is under way any more: `into` may then be used for something else. Throws LG_CORRUPT when the file ends before.
+ */
+async function readAndSum(file: FileHandle, into: Uint8Array, position: number): Promise<number> {
+  const reads: Promise<void>[] = []
+  try {
+    let sum = 0
+    for (let done = 0, asked = 0; done < into.byteLength; done += summedBytes) {
+      for (; asked < into.byteLength && reads.length < readsAhead; asked += summedBytes) {
+        const read = readFully(file, into.subarray(asked, asked + summedBytes), position + asked)
+        read.catch(() => {}) // those after the first that fails are awaited below
+        reads.push(read)
+      }
+      await reads[0]
+      reads.shift()
+      sum = crc32(into.subarray(done, done + summedBytes), sum)
+    }
+    return sum
+  } finally {
+    await Promise.allSettled(reads)
   }
 }
 

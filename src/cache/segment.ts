@@ -17,7 +17,7 @@ import {
 import type { Evictable } from './budget.js'
 import type { Codebook } from './codebook.js'
 import type { ArenaHandle } from './executor.js'
-import { SegmentMetadata } from './metadata.js'
+import type { SegmentMetadata } from './metadata.js'
 import { type SegmentContent, segmentFormatVersion, sumsBytes } from './segment-file.js'
 import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
 import { type OriginalsFile, originalsByPosition, StoredOriginals } from './stored-originals.js'
@@ -196,11 +196,15 @@ export function layOut(allocation: Allocation, bytes: SectionBytes, rows: number
 export const startBlock = (space: SegmentSpace, originals: Allocation, shape: BlockShape): Block =>
   createBlock(space.blockAllocation, originals, shape)
 
-/** Opens a space whose sections hold their content. Throws LG_CORRUPT. */
-export function openResident(space: SegmentSpace, idKind: IdKind, block: Block | null): ResidentSegment {
+/** Opens a space whose sections hold their content. `metadata` is a view of its section. Throws LG_CORRUPT. */
+export function openResident(
+  space: SegmentSpace,
+  idKind: IdKind,
+  metadata: SegmentMetadata | null,
+  block: Block | null,
+): ResidentSegment {
   const { sections } = space
   const ordinals = sections.get('ordinals')!
-  const metadata = sections.get('metadata')
   const idSections = [sections.get('ids')!]
   if (sections.has('idOffsets')) idSections.push(sections.get('idOffsets')!)
   return {
@@ -208,7 +212,7 @@ export function openResident(space: SegmentSpace, idKind: IdKind, block: Block |
     block: block ?? openBlock(space.blockAllocation),
     ids: readIds(idKind, idSections),
     ordinals: new Uint32Array(ordinals.buffer, ordinals.byteOffset, ordinals.byteLength / 4),
-    metadata: metadata === undefined ? null : SegmentMetadata.fromIpc(metadata),
+    metadata,
     allow: space.allow,
     sections,
     stored: null,

@@ -1,17 +1,13 @@
 /** Timestamps as segments keep them (64-bit counts of a unit, the ends of the range for the infinities) and as cells. */
-import { TimeUnit } from 'apache-arrow'
+import type { TimeUnit } from 'apache-arrow'
 import type { BoundLiteral } from '../core/predicate-bind.js'
 import { infinityNs } from '../core/temporal.js'
 import type { ValueTest } from './value-test.js'
 
 const int64Max = 2n ** 63n - 1n
 
-const nanoseconds: Readonly<Record<TimeUnit, bigint>> = {
-  [TimeUnit.SECOND]: 1_000_000_000n,
-  [TimeUnit.MILLISECOND]: 1_000_000n,
-  [TimeUnit.MICROSECOND]: 1000n,
-  [TimeUnit.NANOSECOND]: 1n,
-}
+/** By TimeUnit: seconds, milliseconds, microseconds, nanoseconds. */
+const nanoseconds = [1_000_000_000n, 1_000_000n, 1000n, 1n] as const satisfies Readonly<Record<TimeUnit, bigint>>
 
 export function toNanoseconds(count: bigint, unit: TimeUnit): bigint {
   if (count >= int64Max) return infinityNs

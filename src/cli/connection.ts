@@ -1,5 +1,4 @@
 /** One way to ask, two places to ask it: a running server (--url), or the same server inside this process. */
-import { request } from 'undici'
 import { GatewayError } from '../core/errors.js'
 import { type JsonValue, parseJson, stringifyJson } from '../core/json.js'
 import { type Flags, type FlagValues, misuse } from './command.js'
@@ -30,6 +29,7 @@ function remote(url: string): Connection {
     throw misuse(`--url: expected http://HOST:PORT, found ${JSON.stringify(url)}`, 'url')
   return {
     async ask(method, path, body) {
+      const { request } = await import('undici')
       try {
         const reply = await request(`${base}${path}`, {
           method,

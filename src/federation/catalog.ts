@@ -78,10 +78,12 @@ const relistMsMin = 1000
 
 export function createCatalog(options: {
   readonly openAdapter: OpenSource
+  /** Whether the cache has rows of it, in memory or on disk. */
+  readonly isHeld: (ref: CollectionRef) => boolean
   readonly clock: Clock
   readonly log: Log
 }): Catalog {
-  const { openAdapter, clock, log } = options
+  const { openAdapter, isHeld, clock, log } = options
   const sources = new Map<BackendId, Source>()
   /** Names of sources that are being opened and not yet seen by queries. */
   const opening = new Set<string>()
@@ -94,13 +96,11 @@ export function createCatalog(options: {
       refuseIdlePolicy(source.adapter, source.settings)
       await requireIndex(source.backend, source.settings)
       const infos = await source.adapter.listCollections({ signal })
-      const adapter = source.adapter
+      const { adapter, backend } = source
+      if (infos.some(({ name }) => !isHeld({ backend, collection: name }))) await adapter.prepare?.({ signal })
       const { index } = source.settings
       source.collections = new Map(
-        infos.map((info) => [
-          info.name,
-          { ref: { backend: source.backend, collection: info.name }, adapter, info, index },
-        ]),
+        infos.map((info) => [info.name, { ref: { backend, collection: info.name }, adapter, info, index }]),
       )
       source.error = null
       source.failures = 0

@@ -72,7 +72,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     for (const listener of listeners) listener(event)
   }
   const unsubscribe = cache.subscribe((event) => emit({ kind: 'cache', event }))
-  const catalog = createCatalog({ openAdapter: options.openAdapter, clock, log })
+  const isHeld = (ref: CollectionRef): boolean => {
+    const { memoryBytes, diskBytes } = cache.collectionStatistics(ref)
+    return memoryBytes + diskBytes > 0
+  }
+  const catalog = createCatalog({ openAdapter: options.openAdapter, isHeld, clock, log })
   const writable = openWritable(catalog, options.writable, (kind, rows, epoch) =>
     emit({ kind, ref: options.writable, rows, epoch }),
   )

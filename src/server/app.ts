@@ -1,7 +1,12 @@
 import type { IncomingMessage } from 'node:http'
-import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifySchemaCompiler,
+  LogController,
+  type RouteOptions,
+} from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
@@ -12,19 +17,18 @@ import { auditRoutes } from './audit-routes.js'
 import { type BodyBudget, reserveBody } from './body-budget.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
-import { collectionSummary } from './collection-schemas.js'
 import { answerBrokenRequest, limitConnections } from './connections.js'
 import type { ServerContext } from './context.js'
 import { refuseOtherCharset, sendError, unsupportedEncoding } from './error-reply.js'
 import { refuseForeignPage } from './foreign-pages.js'
+import type { Schema } from './json-schema.js'
 import { liveRoutes } from './live-socket.js'
 import { createMetrics } from './metrics.js'
 import { operationsRoutes } from './operations-routes.js'
-import { sourceSummary } from './operations-schemas.js'
 import { batchRoutes, queryRoutes } from './query-routes.js'
-import { searchSchemas } from './query-schemas.js'
 import { type Fields, refuseUnknown } from './request-fields.js'
 import { rvfRoutes } from './rvf-routes.js'
+import { compileSchemasWith } from './schema-compilers.js'
 import { sourceRoutes } from './source-routes.js'
 
 export interface ServerConfig {
@@ -79,6 +83,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
     // A logger of its own for every request would cost more than parsing it, and only failures are logged.
     childLoggerFactory: (logger) => logger,
     clientErrorHandler: answerBrokenRequest,
+    schemaController: compileSchemasWith(checkNames, () => (body) => stringifyJson(body as JsonValue)),
   })
   // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1); Node's own answer has no body.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
@@ -91,16 +96,6 @@ export function createServer(options: ServerOptions): FastifyInstance {
     metrics: createMetrics(gateway, connections, options.registry),
   }
 
-  // Parsers beside the routes check bodies; schemas describe them. Query strings are flat, so their names are checked here.
-  app.setValidatorCompiler<{ properties?: object }>(({ schema, httpPart }) => {
-    if (httpPart !== 'querystring') return () => true
-    const known = new Set(Object.keys(schema.properties ?? {}))
-    return (query: Fields) => {
-      refuseUnknown(query, known)
-      return true
-    }
-  })
-  app.setSerializerCompiler(() => (body) => stringifyJson(body as JsonValue))
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
@@ -110,7 +105,6 @@ export function createServer(options: ServerOptions): FastifyInstance {
       done(error as Error)
     }
   })
-  for (const schema of [...searchSchemas, collectionSummary, sourceSummary]) app.addSchema(schema)
 
   app.setErrorHandler(sendError)
   app.setNotFoundHandler((request) => {
@@ -140,30 +134,29 @@ export function createServer(options: ServerOptions): FastifyInstance {
     done()
   })
 
-  app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'lakegate',
-        version: config.version,
-        description: 'Vector search over the lakes you already have.',
-      },
-    },
-    refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `schema-${i}`) },
-  })
   // Clients send nothing but pongs.
   app.register(websocket, { options: { maxPayload: 4096 } })
-  const methods = collectMethods(app)
+  const routes = collectRoutes(app)
   app.register(queryRoutes(context))
   app.register(batchRoutes(context))
   app.register(auditRoutes(context))
   app.register(rvfRoutes(context))
   app.register(collectionRoutes(context))
   app.register(sourceRoutes(context))
-  app.register(operationsRoutes(context))
+  app.register(operationsRoutes(context, { routes, version: config.version }))
   app.register(liveRoutes(context))
-  app.register(refuseOtherMethods(methods))
+  app.register(refuseOtherMethods(routes))
   return app
+}
+
+/** Parsers beside the routes check bodies; schemas describe them. Query strings are flat, so their names are checked here. */
+const checkNames: FastifySchemaCompiler<Schema> = ({ schema, httpPart }) => {
+  if (httpPart !== 'querystring') return () => true
+  const known = new Set(Object.keys(schema.properties ?? {}))
+  return (query: Fields) => {
+    refuseUnknown(query, known)
+    return true
+  }
 }
 
 /** Closing at once would reset the connection and lose the reply; reading on for ever would serve a flood. */
@@ -198,21 +191,30 @@ function drainOnClose(app: FastifyInstance, context: ServerContext, graceMs: num
   app.addHook('onClose', async () => clearTimeout(graceTimer))
 }
 
-/** Path to the methods that routes registered after this call serve. */
-function collectMethods(app: FastifyInstance): Map<string, Set<string>> {
-  const methods = new Map<string, Set<string>>()
+/** Routes that are registered after this call. */
+function collectRoutes(app: FastifyInstance): readonly RouteOptions[] {
+  const routes: RouteOptions[] = []
   app.addHook('onRoute', (route: RouteOptions) => {
+    routes.push(route)
+  })
+  return routes
+}
+
+/** Path to the methods that are served there. */
+function methodsByPath(routes: readonly RouteOptions[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const methods = new Map<string, Set<string>>()
+  for (const route of routes) {
     const served = methods.get(route.url) ?? new Set()
     for (const method of [route.method].flat()) served.add(method)
     methods.set(route.url, served)
-  })
+  }
   return methods
 }
 
 /** 405 with Allow where a path exists but not for the method. Registered last. */
-function refuseOtherMethods(methods: Map<string, Set<string>>) {
+function refuseOtherMethods(routes: readonly RouteOptions[]) {
   return async (app: FastifyInstance): Promise<void> => {
-    for (const [url, served] of [...methods]) {
+    for (const [url, served] of methodsByPath(routes)) {
       const allow = [...served].sort().join(', ')
       const others = app.supportedMethods.filter((method) => !served.has(method))
       app.route({

@@ -31,8 +31,6 @@ import { infinityNs } from '../core/temporal.js'
 import type { Answer, Result } from '../federation/answer.js'
 import { receiptJson } from './answer-json.js'
 
-export const arrowMediaType = 'application/vnd.apache.arrow.stream'
-
 interface NamedData {
   readonly name: string
   readonly data: Data

@@ -1,11 +1,20 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, RouteOptions } from 'fastify'
 import { GatewayError } from '../core/errors.js'
 import type { ServerContext } from './context.js'
 import { docsPage } from './docs-page.js'
 import * as schemas from './operations-schemas.js'
 
-export function operationsRoutes(context: ServerContext) {
+/** `described`: what /openapi.json describes; routes may be added until it is asked for. */
+export function operationsRoutes(
+  context: ServerContext,
+  described: { readonly routes: readonly RouteOptions[]; readonly version: string },
+) {
   const { gateway, metrics } = context
+  const describe = async (): Promise<object> => {
+    const { describeRoutes } = await import('./openapi.js')
+    return describeRoutes(described.routes, described.version)
+  }
+  let description: Promise<object> | undefined
   return async (app: FastifyInstance): Promise<void> => {
     app.get('/livez', { schema: schemas.alive }, async () => ({ status: 'ok' }))
 
@@ -19,7 +28,10 @@ export function operationsRoutes(context: ServerContext) {
       reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
     )
 
-    app.get('/openapi.json', { schema: schemas.openapi }, async () => app.swagger())
+    app.get('/openapi.json', { schema: schemas.openapi }, () => {
+      description ??= describe()
+      return description
+    })
 
     app.get('/docs', { schema: schemas.docs }, async (_request, reply) =>
       reply

@@ -6,7 +6,6 @@ import type { Answer } from '../federation/answer.js'
 import type { QueryPlan } from '../federation/gateway.js'
 import type { Query } from '../federation/query.js'
 import { answerJson } from './answer-json.js'
-import { arrowMediaType, arrowStream } from './arrow-answer.js'
 import type { ServerContext } from './context.js'
 import { errorBody, unsupportedMediaType } from './error-reply.js'
 import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
@@ -15,6 +14,7 @@ import { type Fields, readArray, readObject, readText, refusal, refuseUnknown } 
 import { createTurns } from './turns.js'
 
 const json = 'application/json; charset=utf-8'
+const arrowMediaType = 'application/vnd.apache.arrow.stream'
 
 export function queryRoutes(context: ServerContext) {
   const { gateway, rules, metrics, cancellation } = context
@@ -48,7 +48,10 @@ export function queryRoutes(context: ServerContext) {
       const query = requestedQuery(request)
       await turns.next()
       const answer = await search(query, reply)
-      if (request.headers.accept?.includes(arrowMediaType)) return reply.type(arrowMediaType).send(arrowStream(answer))
+      if (request.headers.accept?.includes(arrowMediaType)) {
+        const { arrowStream } = await import('./arrow-answer.js')
+        return reply.type(arrowMediaType).send(arrowStream(answer))
+      }
       const text = answerJson(answer)
       await null // the others of the turn write their texts; the replies then follow one another, and find a client awake
       return reply.type(json).send(text)

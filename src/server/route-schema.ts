@@ -2,14 +2,15 @@
  * What /openapi.json and /docs say of a route, and the pieces that many of them share. The parsers beside the routes decide;
  * test/server/schemas.test.ts checks that both accept and refuse the same requests.
  */
-import Type, { type TObject, type TProperties, type TSchema } from 'typebox'
+
 import { errorTable } from '../core/errors.js'
 import { limits } from '../core/limits.js'
+import { type Schema, Type } from './json-schema.js'
 
-export const closed = <P extends TProperties>(properties: P, options = {}): TObject<P> =>
+export const closed = (properties: Readonly<Record<string, Schema>>, options = {}): Schema =>
   Type.Object(properties, { additionalProperties: false, ...options })
 
-export const nullable = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()])
+export const nullable = (schema: Schema): Schema => Type.Union([schema, Type.Null()])
 
 export const words = (...values: readonly string[]) => Type.Union(values.map((value) => Type.Literal(value)))
 
@@ -33,9 +34,9 @@ export const vector = Type.Array(Type.Number({ minimum: -float32Max, maximum: fl
 
 export const metric = words('l2', 'cosine', 'dot')
 
-export const metadata = Type.Record(Type.String(), Type.Unknown())
+export const metadata = Type.Record(Type.Unknown())
 
-const errors = (...statuses: readonly number[]): Record<number, TSchema> =>
+const errors = (...statuses: readonly number[]): Record<number, Schema> =>
   Object.fromEntries(
     [...new Set(statuses)].map((status) => [status, Type.Ref('Error#', { description: titlesOf(status) })]),
   )
@@ -55,12 +56,12 @@ export const collectionParams = Type.Object({ backend: Type.String(), collection
 interface RouteDoc {
   readonly summary: string
   readonly tag: string
-  readonly ok: TSchema
+  readonly ok: Schema
   readonly status?: number
   readonly errors: readonly number[]
-  readonly body?: TSchema
-  readonly params?: TSchema
-  readonly querystring?: TSchema
+  readonly body?: Schema
+  readonly params?: Schema
+  readonly querystring?: Schema
   readonly description?: string
 }
 
@@ -79,7 +80,7 @@ export function route(doc: RouteDoc) {
 
 export const binary = Type.String({ format: 'binary' })
 
-export const ofContent = (schemas: Readonly<Record<string, TSchema>>, description: string) => ({
+export const ofContent = (schemas: Readonly<Record<string, Schema>>, description: string) => ({
   description,
   content: Object.fromEntries(Object.entries(schemas).map(([type, schema]) => [type, { schema }])),
 })

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import type { RecordBatch } from 'apache-arrow'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openParquet } from '../../src/adapters/parquet.js'
-import { SegmentMetadata } from '../../src/cache/metadata.js'
+import { joinMetadata } from '../../src/cache/metadata-arrow.js'
 import { cellToValue } from '../../src/core/cell.js'
 import { makeScratch, type Scratch, writeParquet } from './parquet-files-written.js'
 import { currentManifest, never, pullCollection } from './pulled-rows.js'
@@ -243,7 +243,7 @@ describe('metadata', () => {
         const batches: RecordBatch[] = []
         for await (const { metadata } of adapter.pullVectors({ collection: name, manifest, part }, { signal: never() }))
           batches.push(metadata!)
-        const metadata = SegmentMetadata.fromBatches(manifest.columns, batches)
+        const metadata = joinMetadata(manifest.columns, batches)
         found.push(
           Object.fromEntries(
             manifest.columns.map(({ name, type }, c) => [name, cellToValue(metadata.cell(0, c), type)]),

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { evaluateFilter } from '../../src/cache/filter.js'
 import { likeTest } from '../../src/cache/like.js'
-import { SegmentMetadata } from '../../src/cache/metadata.js'
+import type { SegmentMetadata } from '../../src/cache/metadata.js'
+import { joinMetadata, metadataFromIpc, metadataToIpc } from '../../src/cache/metadata-arrow.js'
 import { countRows } from '../../src/cache/row-bitmap.js'
 import type { Cell, Column, ColumnType } from '../../src/core/column.js'
 import type { Predicate } from '../../src/core/predicate.js'
@@ -14,7 +15,7 @@ import { arrowBatch } from './arrow-batch.js'
 
 function metadataOf(type: ColumnType, cells: readonly Cell[]): SegmentMetadata {
   const columns: Column[] = [{ name: 'x', type }]
-  return SegmentMetadata.fromBatches(columns, [arrowBatch(columns, [cells])])
+  return joinMetadata(columns, [arrowBatch(columns, [cells])])
 }
 
 /** Rows kept by a filter on column x. */
@@ -40,8 +41,8 @@ test('unsigned 64-bit integers keep every digit', () => {
     new Schema(fields),
     makeData({ type: new Struct(fields), length: 4, nullCount: 0, children: [child] }),
   )
-  const built = SegmentMetadata.fromBatches([{ name: 'x', type: { kind: 'int' } }], [batch])
-  for (const metadata of [built, SegmentMetadata.fromIpc(built.toIpc())]) {
+  const built = joinMetadata([{ name: 'x', type: { kind: 'int' } }], [batch])
+  for (const metadata of [built, metadataFromIpc(metadataToIpc(built))]) {
     expect([0, 1, 2, 3].map((row) => metadata.cell(row, 0))).toEqual([0n, 2n ** 63n, 2n ** 64n - 1n, 5n])
     expect(kept('x > 9223372036854775807', metadata)).toEqual([1, 2])
     expect(kept('x = 18446744073709551615', metadata)).toEqual([2])
@@ -56,7 +57,7 @@ test('strings of few distinct values are held as a dictionary, others as they ar
   const fewHeld = metadataOf({ kind: 'string' }, few)
   const manyHeld = metadataOf({ kind: 'string' }, many)
   expect([fewHeld.data[0]!.layout, manyHeld.data[0]!.layout]).toEqual(['dictionary', 'bytes'])
-  expect(fewHeld.toIpc().byteLength).toBeLessThan(metadataOf({ kind: 'string' }, many).toIpc().byteLength)
+  expect(metadataToIpc(fewHeld).byteLength).toBeLessThan(metadataToIpc(metadataOf({ kind: 'string' }, many)).byteLength)
   expect(kept("x = 's3'", fewHeld)).toEqual(few.flatMap((value, row) => (value === 's3' ? [row] : [])))
   expect(kept("x NOT LIKE 's_'", manyHeld)).toEqual(many.flatMap((value, row) => (value.length > 2 ? [row] : [])))
 })
@@ -117,7 +118,5 @@ test('a hostile LIKE pattern costs text times pattern at most', () => {
 test("a batch whose Arrow type is not the column's is a defect, named", () => {
   const columns: Column[] = [{ name: 'x', type: { kind: 'int' } }]
   const batch = arrowBatch([{ name: 'x', type: { kind: 'float' } }], [[1]])
-  expect(() => SegmentMetadata.fromBatches(columns, [batch])).toThrow(
-    /column "x" is int, but was delivered as Arrow Float64/,
-  )
+  expect(() => joinMetadata(columns, [batch])).toThrow(/column "x" is int, but was delivered as Arrow Float64/)
 })

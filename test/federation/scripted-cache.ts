@@ -46,6 +46,8 @@ export interface ScriptedCollection {
   /** Earlier generations that as_of can still read. */
   held?: Readonly<Record<string, readonly ScriptedRow[]>>
   state?: CollectionState
+  /** Of its segments on disk; default: 0. */
+  diskBytes?: number
   primingRetryMs?: number | null
   /** Awaited before a pin resolves. */
   pinning?: (wanted: VersionWanted, signal: AbortSignal) => Promise<void>
@@ -86,7 +88,7 @@ export class ScriptedCache implements VectorCache {
   /** By source: awaited before it lists. */
   readonly listings = new Map<string, () => Promise<void>>()
   /** By source, once it was opened. */
-  readonly adapters = new Map<string, { closed: boolean; listed: number }>()
+  readonly adapters = new Map<string, { closed: boolean; listed: number; prepared: number }>()
   readonly invalidated: string[] = []
   readonly refreshed: string[] = []
   readonly #pinned = new Set<string>()
@@ -240,7 +242,7 @@ export class ScriptedCache implements VectorCache {
       },
       segmentsResident: 0,
       memoryBytes: 0,
-      diskBytes: 0,
+      diskBytes: scripted.diskBytes ?? 0,
       skipped: { nullVector: 0, nullId: 0, badVector: 0 },
       hits: 0,
       misses: 0,
@@ -278,7 +280,7 @@ const infoOf = (collection: ScriptedCollection): CollectionInfo => ({
 
 /** A source that lists the scripted collections of its name. */
 function scriptedAdapter(name: string, cache: ScriptedCache): BackendAdapter {
-  const seen = { closed: false, listed: 0 }
+  const seen = { closed: false, listed: 0, prepared: 0 }
   cache.adapters.set(name, seen)
   return {
     id: backendId(name),
@@ -288,6 +290,9 @@ function scriptedAdapter(name: string, cache: ScriptedCache): BackendAdapter {
       return [...cache.collections.values()]
         .filter((collection) => parseName(collection.name).backend === name)
         .map(infoOf)
+    },
+    async prepare() {
+      seen.prepared += 1
     },
     generation: unused,
     manifest: unused,

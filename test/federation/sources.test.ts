@@ -50,6 +50,16 @@ test('a failed source is waited for when nothing else was asked', async () => {
   expect((await ask(gateway, 'b/y')).results).toHaveLength(1)
 })
 
+test('what pulls need is loaded with a listing, unless the cache holds all that is listed', async () => {
+  const restarted = { ...y, diskBytes: 1 }
+  const { gateway, cache } = await scriptedGateway([x, restarted])
+  expect(cache.adapters.get('a')!.prepared).toBe(1)
+  expect(cache.adapters.get('b')!.prepared).toBe(0)
+  cache.collections.set('b/new', { name: 'b/new', rows: [] })
+  await gateway.refresh(parseName('b/y'), options)
+  expect(cache.adapters.get('b')!.prepared).toBe(1)
+})
+
 test('a mistake in a source is refused and leaves nothing behind', async () => {
   const { gateway, cache } = await scriptedGateway([x], { listings: { b: () => Promise.reject(mistake) } })
   await expect(gateway.addSource(sourceConfig('b'), options)).rejects.toBe(mistake)

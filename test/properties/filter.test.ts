@@ -2,7 +2,8 @@ import { TimeUnit } from 'apache-arrow'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { evaluateFilter } from '../../src/cache/filter.js'
-import { SegmentMetadata } from '../../src/cache/metadata.js'
+import type { SegmentMetadata } from '../../src/cache/metadata.js'
+import { joinMetadata, metadataFromIpc, metadataToIpc } from '../../src/cache/metadata-arrow.js'
 import { cellToValue } from '../../src/core/cell.js'
 import type { Cell, Column, ColumnType } from '../../src/core/column.js'
 import { parseJson } from '../../src/core/json.js'
@@ -219,10 +220,10 @@ const scenario = fc.tuple(columnsOf, fc.constantFrom(...units)).chain(([columns,
 
 /** Metadata through Arrow, IPC and memory shared with workers, as a segment has it. */
 function throughIpc(metadata: SegmentMetadata): SegmentMetadata {
-  const ipc = metadata.toIpc()
+  const ipc = metadataToIpc(metadata)
   const bytes = new Uint8Array(new SharedArrayBuffer(ipc.byteLength + 64), 64, ipc.byteLength)
   bytes.set(ipc)
-  return SegmentMetadata.fromIpc(bytes)
+  return metadataFromIpc(bytes)
 }
 
 test('laws 1 and 3: a filter over columns keeps the rows the reference evaluator keeps, whatever the batches', () => {
@@ -230,7 +231,7 @@ test('laws 1 and 3: a filter over columns keeps the rows the reference evaluator
     fc.property(scenario, ({ columns, unit, batches, skip, predicate }) => {
       const cells = columns.map((_, c) => batches.flatMap((batch) => batch[c]!.slice(skip)))
       const arrow = batches.map((batch) => arrowBatch(columns, batch, unit).slice(skip))
-      const built = SegmentMetadata.fromBatches(columns, arrow)
+      const built = joinMetadata(columns, arrow)
       const bound = bindPredicate(predicate, columns)
       const rows = cells[0]!.length
       const expected = Array.from(
@@ -262,7 +263,7 @@ test.each(types)('law 1: every test of a column of %o agrees with the reference 
         ),
       testOf(column),
       ([unit, cells], predicate) => {
-        const metadata = SegmentMetadata.fromBatches([column], [arrowBatch([column], [cells], unit)])
+        const metadata = joinMetadata([column], [arrowBatch([column], [cells], unit)])
         const bound = bindPredicate(predicate, [column])
         const kept = evaluateFilter(bound, metadata, cells.length)
         expect(cells.map((_, row) => ((kept[row >> 5]! >>> (row & 31)) & 1) === 1)).toEqual(

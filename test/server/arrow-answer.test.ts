@@ -6,7 +6,7 @@ import type { RowId } from '../../src/core/id.js'
 import { infinityNs } from '../../src/core/temporal.js'
 import type { Result } from '../../src/federation/answer.js'
 import { receiptJson } from '../../src/server/answer-json.js'
-import { arrowMediaType, arrowStream } from '../../src/server/arrow-answer.js'
+import { arrowStream } from '../../src/server/arrow-answer.js'
 import { recordingGateway, sampleAnswer } from './fake-gateway.js'
 import { testServer } from './test-server.js'
 
@@ -18,6 +18,8 @@ const result = (id: RowId, metadata: Result['metadata'] = null): Result => ({
   metadata,
   vector: null,
 })
+
+const arrowMediaType = 'application/vnd.apache.arrow.stream'
 
 const read = (results: readonly Result[]) => tableFromIPC(arrowStream({ results, receipt: null }))
 
