@@ -1,12 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import websocket from '@fastify/websocket'
-import Fastify, {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  type FastifySchemaCompiler,
-  LogController,
-  type RouteOptions,
-} from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
@@ -21,14 +15,12 @@ import { answerBrokenRequest, limitConnections } from './connections.js'
 import type { ServerContext } from './context.js'
 import { refuseOtherCharset, sendError, unsupportedEncoding } from './error-reply.js'
 import { refuseForeignPage } from './foreign-pages.js'
-import type { Schema } from './json-schema.js'
 import { liveRoutes } from './live-socket.js'
 import { createMetrics } from './metrics.js'
 import { operationsRoutes } from './operations-routes.js'
 import { batchRoutes, queryRoutes } from './query-routes.js'
-import { type Fields, refuseUnknown } from './request-fields.js'
+import { refuseOtherParameters } from './route-parameters.js'
 import { rvfRoutes } from './rvf-routes.js'
-import { compileSchemasWith } from './schema-compilers.js'
 import { sourceRoutes } from './source-routes.js'
 
 export interface ServerConfig {
@@ -83,7 +75,6 @@ export function createServer(options: ServerOptions): FastifyInstance {
     // A logger of its own for every request would cost more than parsing it, and only failures are logged.
     childLoggerFactory: (logger) => logger,
     clientErrorHandler: answerBrokenRequest,
-    schemaController: compileSchemasWith(checkNames, () => (body) => stringifyJson(body as JsonValue)),
   })
   // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1); Node's own answer has no body.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
@@ -96,6 +87,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
     metrics: createMetrics(gateway, connections, options.registry),
   }
 
+  app.setReplySerializer((body) => stringifyJson(body as JsonValue))
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
@@ -136,6 +128,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
   // Clients send nothing but pongs.
   app.register(websocket, { options: { maxPayload: 4096 } })
+  refuseOtherParameters(app)
   const routes = collectRoutes(app)
   app.register(queryRoutes(context))
   app.register(batchRoutes(context))
@@ -147,16 +140,6 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.register(liveRoutes(context))
   app.register(refuseOtherMethods(routes))
   return app
-}
-
-/** Parsers beside the routes check bodies; schemas describe them. Query strings are flat, so their names are checked here. */
-const checkNames: FastifySchemaCompiler<Schema> = ({ schema, httpPart }) => {
-  if (httpPart !== 'querystring') return () => true
-  const known = new Set(Object.keys(schema.properties ?? {}))
-  return (query: Fields) => {
-    refuseUnknown(query, known)
-    return true
-  }
 }
 
 /** Closing at once would reset the connection and lose the reply; reading on for ever would serve a flood. */

@@ -7,7 +7,6 @@ import type { RowId } from '../core/id.js'
 import type { Result } from '../federation/answer.js'
 import type { BundleVerdict, CollectionSummary } from '../federation/gateway.js'
 import { idJson, metadataJson, vectorJson } from './answer-json.js'
-import * as schemas from './collection-schemas.js'
 import type { ServerContext } from './context.js'
 import { type Fields, malformed, readId, readObject, refuseUnknown } from './request-fields.js'
 
@@ -23,17 +22,17 @@ export function collectionRoutes(context: ServerContext) {
   const { gateway, rules, cancellation } = context
   const base = '/v1/collections/:backend/:collection'
   return async (app: FastifyInstance): Promise<void> => {
-    app.get('/v1/collections', { schema: schemas.collections }, async (_request, reply) => {
+    app.get('/v1/collections', async (_request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       return { collections: (await gateway.collections({ signal })).map(summaryBody) }
     })
 
-    app.get(base, { schema: schemas.collection }, async (request, reply) => {
+    app.get(base, async (request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       return summaryBody(await gateway.collection(requestedCollection(request), { signal }))
     })
 
-    app.get(`${base}/rows/:id`, { schema: schemas.row }, async (request, reply) => {
+    app.get(`${base}/rows/:id`, { config: { parameters: ['include_vector'] } }, async (request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       const want = { includeVector: readFlag(request.query as Fields, 'include_vector') }
       const ref = requestedCollection(request)
@@ -43,29 +42,29 @@ export function collectionRoutes(context: ServerContext) {
       return reply.type('application/json; charset=utf-8').send(rowJson(row))
     })
 
-    app.post(`${base}/refresh`, { schema: schemas.refresh }, async (request, reply) => {
+    app.post(`${base}/refresh`, async (request, reply) => {
       refuseBody(request)
       const outcome = await gateway.refresh(requestedCollection(request), { signal: cancellation.signalOf(reply) })
       return { generation: outcome.generation, changed: outcome.changed, parts_pulled: outcome.partsPulled }
     })
 
-    app.post(`${base}/invalidate`, { schema: schemas.invalidate }, async (request, reply) => {
+    app.post(`${base}/invalidate`, async (request, reply) => {
       refuseBody(request)
       await gateway.invalidate(requestedCollection(request), { signal: cancellation.signalOf(reply) })
       return { invalidated: true }
     })
 
-    app.get(`${base}/bundle`, { schema: schemas.bundle }, async (request, reply) => {
+    app.get(`${base}/bundle`, async (request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       return { verdict: bundleVerdicts[await gateway.checkBundle(requestedCollection(request), { signal })] }
     })
 
-    app.post(`${base}/bundle`, { schema: schemas.publishBundle }, async (request, reply) => {
+    app.post(`${base}/bundle`, async (request, reply) => {
       refuseBody(request)
       return gateway.publishBundle(requestedCollection(request), { signal: cancellation.signalOf(reply) })
     })
 
-    app.get(`${base}/history`, { schema: schemas.history }, async (request, reply) => {
+    app.get(`${base}/history`, async (request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       const held = await gateway.history(requestedCollection(request), { signal })
       return {
@@ -81,7 +80,7 @@ export function collectionRoutes(context: ServerContext) {
       }
     })
 
-    app.get('/v1/cache', { schema: schemas.cache }, async (_request, reply) => {
+    app.get('/v1/cache', async (_request, reply) => {
       const signal = cancellation.signalWithin(reply, rules.deadlineMs)
       return cacheBody(gateway.cache(), await gateway.collections({ signal }))
     })

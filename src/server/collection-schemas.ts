@@ -1,5 +1,5 @@
 /** Schemas of collections, their rows and what the cache holds of them. */
-import { Type } from './json-schema.js'
+import Type from 'typebox'
 import {
   bodyErrors,
   closed,
@@ -244,8 +244,8 @@ export const cache = route({
     bytes_max: Type.Integer(),
     disk_bytes_max: Type.Integer(),
     arenas: Type.Integer(),
-    by_backend: Type.Record(Type.Object(cacheCounts)),
-    by_collection: Type.Record(Type.Object(cacheCounts)),
+    by_backend: Type.Record(Type.String(), Type.Object(cacheCounts)),
+    by_collection: Type.Record(Type.String(), Type.Object(cacheCounts)),
   }),
   errors: [400, 504],
 })

@@ -6,7 +6,6 @@ import { formatCollection } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { GatewayEvent } from '../federation/gateway.js'
 import type { ServerContext } from './context.js'
-import * as schemas from './operations-schemas.js'
 
 /** A client that has not read this much is dropped. */
 const bufferedBytesMax = 1024 * 1024
@@ -62,7 +61,6 @@ export function liveRoutes(context: ServerContext) {
       method: 'GET',
       url: '/ws/live',
       exposeHeadRoute: false,
-      schema: schemas.live,
       wsHandler: accept,
       handler: (request) => {
         throw new GatewayError(

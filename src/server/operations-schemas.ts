@@ -1,5 +1,5 @@
 /** Schemas of sources and of running the server. */
-import { type Schema, Type } from './json-schema.js'
+import Type, { type TSchema } from 'typebox'
 import { bodyErrors, noContent, nullable, ofContent, route, words } from './route-schema.js'
 
 /** Others refer to it by name. */
@@ -50,7 +50,8 @@ export const removeSource = route({
   errors: [...bodyErrors, 404, 409, 504],
 })
 
-export const text = (type: string, description: string): Schema => ofContent({ [type]: Type.String() }, description)
+export const text = (type: string, description: string): TSchema =>
+  ofContent({ [type]: Type.String() }, description) as unknown as TSchema
 
 export const metrics = route({
   summary: 'Metrics for Prometheus',

@@ -9,7 +9,6 @@ import { answerJson } from './answer-json.js'
 import type { ServerContext } from './context.js'
 import { errorBody, unsupportedMediaType } from './error-reply.js'
 import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
-import * as schemas from './query-schemas.js'
 import { type Fields, readArray, readObject, readText, refusal, refuseUnknown } from './request-fields.js'
 import { createTurns } from './turns.js'
 
@@ -44,7 +43,7 @@ export function queryRoutes(context: ServerContext) {
       done(null, body),
     )
 
-    app.post('/v1/query', { schema: schemas.query }, async (request, reply) => {
+    app.post('/v1/query', { config: { parameters: 'own' } }, async (request, reply) => {
       const query = requestedQuery(request)
       await turns.next()
       const answer = await search(query, reply)
@@ -57,7 +56,7 @@ export function queryRoutes(context: ServerContext) {
       return reply.type(json).send(text)
     })
 
-    app.post('/v1/explain', { schema: schemas.explain }, async (request, reply) => {
+    app.post('/v1/explain', { config: { parameters: 'own' } }, async (request, reply) => {
       const plan = await gateway.explain(requestedQuery(request), {
         signal: cancellation.signalWithin(reply, rules.deadlineMs),
       })
@@ -71,7 +70,7 @@ const noParameters: ReadonlySet<string> = new Set()
 export function batchRoutes(context: ServerContext) {
   const { gateway, rules, metrics, cancellation } = context
   return async (app: FastifyInstance): Promise<void> => {
-    app.post('/v1/query/batch', { schema: schemas.batch }, async (request, reply) => {
+    app.post('/v1/query/batch', async (request, reply) => {
       const queries = parseBatch(request.body, rules)
       const answers = await gateway.searchBatch(queries, { signal: cancellation.signalOf(reply) })
       const texts = answers.map((answer) => {
@@ -85,7 +84,7 @@ export function batchRoutes(context: ServerContext) {
       return reply.type(json).send(`{"answers":[${texts.join(',')}]}`)
     })
 
-    app.post('/v1/verify', { schema: schemas.verify }, async (request, reply) => {
+    app.post('/v1/verify', async (request, reply) => {
       const receipt = parseReceipt(request.body)
       return gateway.verify(receipt, (value) => parseQuery(value, rules, 'request.'), {
         signal: cancellation.signalOf(reply),

@@ -1,8 +1,7 @@
 /** Schemas of searches: requests, answers, receipts. */
-
+import Type, { type TSchema } from 'typebox'
 import { errorTable } from '../core/errors.js'
 import { limits } from '../core/limits.js'
-import { type Schema, Type } from './json-schema.js'
 import {
   binary,
   bodyErrors,
@@ -25,9 +24,12 @@ const predicate = Type.Union([Type.Object({}), Type.String()], {
     'A predicate over metadata columns: {"col": value}; {"col": {"eq"|"ne"|"lt"|"le"|"gt"|"ge": v, "in": […], "between": [a, b], "is_null": bool, "contains": v, "starts_with": s, "like": s}}; {"and"|"or": […]}; {"not": {…}}. Or the same as text: section = \'net\' AND size < 1000.',
 })
 
-const asOf = Type.Union([Type.String({ minLength: 1 }), Type.Record(Type.Union([Type.String(), Type.Integer()]))], {
-  description: 'An RFC 3339 time, or {"backend/collection" or "backend/*": generation or time}.',
-})
+const asOf = Type.Union(
+  [Type.String({ minLength: 1 }), Type.Record(Type.String(), Type.Union([Type.String(), Type.Integer()]))],
+  {
+    description: 'An RFC 3339 time, or {"backend/collection" or "backend/*": generation or time}.',
+  },
+)
 
 const queryProperties = {
   vector: Type.Optional(vector),
@@ -181,7 +183,7 @@ const errorReply = Type.Object(
 )
 
 /** Schemas that others refer to by name. */
-export const searchSchemas: Schema[] = [queryBody, certificate, receipt, result, answer, errorReply]
+export const searchSchemas: TSchema[] = [queryBody, certificate, receipt, result, answer, errorReply]
 
 const { vector: _inBody, text: _text, row: _row, ...rawParameters } = queryProperties
 
@@ -192,7 +194,7 @@ const rawQuery = closed(
       name,
       Type.Optional(
         Type.String({
-          description: `With application/octet-stream only: ${schema.description ?? `as ${name} in JSON`}`,
+          description: `With application/octet-stream only: ${(schema as { description?: string }).description ?? `as ${name} in JSON`}`,
         }),
       ),
     ]),
@@ -208,12 +210,12 @@ export const query = route({
   summary: 'Search',
   tag: 'search',
   description: 'Nearest rows over one, many or all collections, with a receipt. An RVF query is a subset.',
-  body: queryContent,
+  body: queryContent as unknown as TSchema,
   querystring: rawQuery,
   ok: ofContent(
     { 'application/json': Type.Ref('Answer#'), 'application/vnd.apache.arrow.stream': binary },
     'The answer; one Arrow IPC stream when Accept asks for it.',
-  ),
+  ) as unknown as TSchema,
   errors: [...bodyErrors, 404, 409, 504],
 })
 
@@ -231,7 +233,7 @@ export const batch = route({
 export const explain = route({
   summary: 'How a search would be answered, without running it',
   tag: 'search',
-  body: queryContent,
+  body: queryContent as unknown as TSchema,
   querystring: rawQuery,
   ok: Type.Object({
     contract: Type.String(),

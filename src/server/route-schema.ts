@@ -2,15 +2,14 @@
  * What /openapi.json and /docs say of a route, and the pieces that many of them share. The parsers beside the routes decide;
  * test/server/schemas.test.ts checks that both accept and refuse the same requests.
  */
-
+import Type, { type TObject, type TProperties, type TSchema } from 'typebox'
 import { errorTable } from '../core/errors.js'
 import { limits } from '../core/limits.js'
-import { type Schema, Type } from './json-schema.js'
 
-export const closed = (properties: Readonly<Record<string, Schema>>, options = {}): Schema =>
+export const closed = <P extends TProperties>(properties: P, options = {}): TObject<P> =>
   Type.Object(properties, { additionalProperties: false, ...options })
 
-export const nullable = (schema: Schema): Schema => Type.Union([schema, Type.Null()])
+export const nullable = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()])
 
 export const words = (...values: readonly string[]) => Type.Union(values.map((value) => Type.Literal(value)))
 
@@ -34,9 +33,9 @@ export const vector = Type.Array(Type.Number({ minimum: -float32Max, maximum: fl
 
 export const metric = words('l2', 'cosine', 'dot')
 
-export const metadata = Type.Record(Type.Unknown())
+export const metadata = Type.Record(Type.String(), Type.Unknown())
 
-const errors = (...statuses: readonly number[]): Record<number, Schema> =>
+const errors = (...statuses: readonly number[]): Record<number, TSchema> =>
   Object.fromEntries(
     [...new Set(statuses)].map((status) => [status, Type.Ref('Error#', { description: titlesOf(status) })]),
   )
@@ -56,12 +55,12 @@ export const collectionParams = Type.Object({ backend: Type.String(), collection
 interface RouteDoc {
   readonly summary: string
   readonly tag: string
-  readonly ok: Schema
+  readonly ok: TSchema
   readonly status?: number
   readonly errors: readonly number[]
-  readonly body?: Schema
-  readonly params?: Schema
-  readonly querystring?: Schema
+  readonly body?: TSchema
+  readonly params?: TSchema
+  readonly querystring?: TSchema
   readonly description?: string
 }
 
@@ -80,7 +79,7 @@ export function route(doc: RouteDoc) {
 
 export const binary = Type.String({ format: 'binary' })
 
-export const ofContent = (schemas: Readonly<Record<string, Schema>>, description: string) => ({
+export const ofContent = (schemas: Readonly<Record<string, TSchema>>, description: string) => ({
   description,
   content: Object.fromEntries(Object.entries(schemas).map(([type, schema]) => [type, { schema }])),
 })

@@ -1,5 +1,5 @@
 /** Schemas of RVF's writes and state. */
-import { Type } from './json-schema.js'
+import Type from 'typebox'
 import { bodyErrors, closed, nullable, route, rowId, vector, whole } from './route-schema.js'
 
 const rvfEntry = Type.Object({ field_id: whole(0, 65_535), value: Type.Union([Type.String(), Type.Number()]) })
