@@ -50,9 +50,7 @@ export function queryRoutes(context: ServerContext) {
       await turns.next()
       const answer = await search(query, reply)
       if (request.headers.accept?.includes(arrowMediaType)) return reply.type(arrowMediaType).send(arrowStream(answer))
-      const bytes = answerJson(answer)
-      await null // the others of the turn write theirs; the replies then follow one another, and find a client awake
-      return reply.type(json).send(bytes)
+      return reply.type(json).send(answerJson(answer))
     })
 
     app.post('/v1/explain', { schema: schemas.explain }, async (request, reply) => {
