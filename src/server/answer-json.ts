@@ -1,57 +1,85 @@
-/** Answers as JSON text. Written by hand because every query passes here. */
+/** Answers as JSON. Written by hand because every query passes here. */
 import { cellToJson } from '../core/cell.js'
 import type { RowId } from '../core/id.js'
 import { type JsonValue, stringifyJson } from '../core/json.js'
 import type { Answer, Certificate, Receipt, Result, SourceReceipt } from '../federation/answer.js'
 import { decimalText, float32Text } from './float32-text.js'
+import { JsonBytes, utf8 } from './json-bytes.js'
 
-/** { results, receipt? } */
-export function answerJson({ results, receipt }: Answer): string {
-  let text = '{"results":['
-  let before: Result | null = null
-  let place = ''
-  for (const result of results) {
-    // Neighbours mostly are of one collection.
-    if (before?.collection !== result.collection || before.backend !== result.backend)
-      place = `,"backend":${nameJson(result.backend)},"collection":${nameJson(result.collection)}`
-    text += before === null ? resultJson(result, place) : `,${resultJson(result, place)}`
-    before = result
+const out = new JsonBytes()
+
+const idMember = utf8('{"id":')
+const distanceMember = utf8(',"distance":')
+const metadataMember = utf8(',"metadata":{')
+const comma = utf8(',')
+const brace = utf8('}')
+
+/** { results, receipt? } in UTF-8 */
+export function answerJson({ results, receipt }: Answer): Buffer {
+  out.begin()
+  out.text('{"results":[')
+  for (let i = 0; i < results.length; i++) {
+    if (i > 0) out.piece(comma)
+    writeResult(results[i]!)
   }
-  return receipt === null ? `${text}]}` : `${text}],"receipt":${receiptJson(receipt)}}`
+  out.text(receipt === null ? ']}' : `],"receipt":${receiptJson(receipt)}}`)
+  return out.end()
 }
 
 /** Integers in full digits, strings as strings. */
 export const idJson = (id: RowId): string => (typeof id === 'bigint' ? id.toString() : JSON.stringify(id))
 
-/** @param place backend and collection as further members */
-function resultJson(result: Result, place: string): string {
-  let text = `{"id":${idJson(result.id)},"distance":${float32Text(result.distance)}${place}`
-  if (result.metadata !== null) text += `,"metadata":${metadataJson(result.metadata)}`
-  if (result.vector !== null) text += `,"vector":${vectorJson(result.vector)}`
-  return `${text}}`
+function writeResult(result: Result): void {
+  out.piece(idMember)
+  out.text(idJson(result.id))
+  out.piece(distanceMember)
+  out.float32(result.distance)
+  out.piece(backendMember(result.backend))
+  out.piece(collectionMember(result.collection))
+  if (result.metadata !== null) writeMetadata(result.metadata)
+  if (result.vector !== null) out.text(`,"vector":${vectorJson(result.vector)}`)
+  out.piece(brace)
 }
 
-export function metadataJson(fields: NonNullable<Result['metadata']>): string {
-  let text = '{'
+function writeMetadata(fields: NonNullable<Result['metadata']>): void {
+  out.piece(metadataMember)
   for (let i = 0; i < fields.length; i++) {
     const { name, value, type } = fields[i]!
-    text += `${i === 0 ? '' : ','}${nameJson(name)}:${cellToJson(value, type)}`
+    if (i > 0) out.piece(comma)
+    out.piece(memberName(name))
+    out.text(cellToJson(value, type))
   }
-  return `${text}}`
+  out.piece(brace)
 }
 
-/** Of collections, columns, generations and policies: the same few come with every answer. */
-const nameTexts = new Map<string, string>()
-const nameTextsMax = 1000
+export const metadataJson = (fields: NonNullable<Result['metadata']>): string =>
+  `{${fields.map(({ name, value, type }) => `${nameJson(name)}:${cellToJson(value, type)}`).join(',')}}`
 
-function nameJson(name: string): string {
-  let text = nameTexts.get(name)
-  if (text === undefined) {
-    text = JSON.stringify(name)
-    if (nameTexts.size >= nameTextsMax) nameTexts.clear()
-    nameTexts.set(name, text)
+/** Of collections, columns, generations and policies: the same few come with every answer. */
+const nameJson = keptOf((name: string) => JSON.stringify(name))
+const memberName = keptOf((name: string) => utf8(`${JSON.stringify(name)}:`))
+const backendMember = keptOf((name: string) => utf8(`,"backend":${JSON.stringify(name)}`))
+const collectionMember = keptOf((name: string) => utf8(`,"collection":${JSON.stringify(name)}`))
+
+const keptMax = 1000
+
+function keptOf<T>(make: (name: string) => T): (name: string) => T {
+  const kept = new Map<string, T>()
+  // Neighbours mostly are of one collection.
+  let lastName: string | null = null
+  let last: T
+  return (name) => {
+    if (name === lastName) return last
+    let made = kept.get(name)
+    if (made === undefined) {
+      made = make(name)
+      if (kept.size >= keptMax) kept.clear()
+      kept.set(name, made)
+    }
+    lastName = name
+    last = made
+    return made
   }
-  return text
 }
 
 export const vectorJson = (vector: Float32Array): string => `[${Array.from(vector, float32Text).join(',')}]`

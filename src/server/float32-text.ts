@@ -1,5 +1,34 @@
 /** Powers of ten that float64 holds exactly. */
-const exactPowers = Array.from({ length: 23 }, (_, n) => 10 ** n)
+export const exactPowers = Array.from({ length: 23 }, (_, n) => 10 ** n)
+
+/** What `findDecimal` found: `scaled` / 10^`decimals`, 0 < scaled < 2^31, 0 < decimals < 15, without zeros at the end. */
+export const found = { scaled: 0, decimals: 0 }
+
+/**
+ * Finds the shortest decimal that reads back as this float32, where it is written without exponent and is no integer; else
+ * answers false.
+ */
+export function findDecimal(magnitude: number): boolean {
+  if (!(magnitude >= 1e-6 && magnitude < 1e7)) return false
+  // Six digits or more: only the fewest may end in zeros, and nine always suffice.
+  let decimals = 0
+  while (magnitude * exactPowers[decimals]! < 1e5) decimals++
+  let scaled = scaledWhole(magnitude, decimals)
+  const isFirst = scaled >= 0
+  while (scaled < 0) scaled = scaledWhole(magnitude, ++decimals)
+  if (isFirst) for (; decimals > 0 && scaled % 10 === 0; decimals--) scaled = (scaled / 10) | 0
+  found.scaled = scaled
+  found.decimals = decimals
+  return decimals > 0
+}
+
+/** An integer of 32 bits that reads back as `magnitude` when it is divided by 10^decimals; -1 when there is none. */
+function scaledWhole(magnitude: number, decimals: number): number {
+  const power = exactPowers[decimals]!
+  const scaled = Math.round(magnitude * power)
+  // The quotient is the float64 nearest to that decimal.
+  return Math.fround(scaled / power) === magnitude ? scaled | 0 : -1
+}
 
 /**
  * The shortest decimal text that reads back as the float32 nearest to `value`, a valid JSON number.
@@ -10,21 +39,13 @@ const exactPowers = Array.from({ length: 23 }, (_, n) => 10 ** n)
 export function float32Text(value: number): string {
   const f = Math.fround(value)
   if (!Number.isFinite(f)) return String(value)
-  if (Number.isInteger(f) && Math.abs(f) < 1e7) return String(f === 0 ? 0 : f)
   const magnitude = Math.abs(f)
-  const exponent = Math.floor(Math.log10(magnitude))
+  if (findDecimal(magnitude)) return `${f < 0 ? '-' : ''}${decimalText(found.scaled, found.decimals)}`
+  if (Number.isInteger(f) && magnitude < 1e7) return String(f === 0 ? 0 : f)
   // Below the normal range a float32 has fewer significant digits.
-  const digitsMin = exponent < -37 ? 1 : 6
-  for (let digits = digitsMin; digits <= 9; digits++) {
-    const decimals = digits - 1 - exponent
-    const power = exactPowers[decimals]
-    const scaled = power === undefined ? null : Math.round(magnitude * power)
-    // The float64 nearest to that decimal, so that String() writes just these digits.
-    const candidate = scaled === null ? Number(magnitude.toPrecision(digits)) : scaled / power!
-    if (Math.fround(candidate) !== magnitude) continue
-    const hasZeros = digits === digitsMin // only the first one tried may end in zeros
-    const text = scaled === null || hasZeros || decimals > 9 ? String(candidate) : decimalText(scaled, decimals)
-    return f < 0 ? `-${text}` : text
+  for (let digits = magnitude < 1e-37 ? 1 : 6; digits <= 9; digits++) {
+    const candidate = Number(magnitude.toPrecision(digits))
+    if (Math.fround(candidate) === magnitude) return String(f < 0 ? -candidate : candidate)
   }
   throw new Error(`float32Text: nine digits must read back as ${f}`)
 }

@@ -8,6 +8,7 @@ import type { Query } from '../federation/query.js'
 import { answerJson } from './answer-json.js'
 import type { ServerContext } from './context.js'
 import { errorBody, unsupportedMediaType } from './error-reply.js'
+import { utf8 } from './json-bytes.js'
 import { parseQuery, parseRawQuery, type QueryRules } from './parse-query.js'
 import { type Fields, readArray, readObject, readText, refusal, refuseUnknown } from './request-fields.js'
 import { createTurns } from './turns.js'
@@ -51,9 +52,7 @@ export function queryRoutes(context: ServerContext) {
         const { arrowStream } = await import('./arrow-answer.js')
         return reply.type(arrowMediaType).send(arrowStream(answer))
       }
-      const text = answerJson(answer)
-      await null // the others of the turn write their texts; the replies then follow one another, and find a client awake
-      return reply.type(json).send(text)
+      return reply.type(json).send(answerJson(answer))
     })
 
     app.post('/v1/explain', { config: { parameters: 'own' } }, async (request, reply) => {
@@ -73,15 +72,19 @@ export function batchRoutes(context: ServerContext) {
     app.post('/v1/query/batch', async (request, reply) => {
       const queries = parseBatch(request.body, rules)
       const answers = await gateway.searchBatch(queries, { signal: cancellation.signalOf(reply) })
-      const texts = answers.map((answer) => {
+      const pieces: Uint8Array[] = []
+      for (const answer of answers) {
+        pieces.push(pieces.length === 0 ? answersMember : comma)
         if (answer instanceof GatewayError) {
           metrics.failed(answer)
-          return JSON.stringify(errorBody(answer))
+          pieces.push(utf8(JSON.stringify(errorBody(answer))))
+        } else {
+          metrics.answered(answer)
+          pieces.push(answerJson(answer))
         }
-        metrics.answered(answer)
-        return answerJson(answer)
-      })
-      return reply.type(json).send(`{"answers":[${texts.join(',')}]}`)
+      }
+      pieces.push(answersEnd)
+      return reply.type(json).send(Buffer.concat(pieces))
     })
 
     app.post('/v1/verify', async (request, reply) => {
@@ -92,6 +95,10 @@ export function batchRoutes(context: ServerContext) {
     })
   }
 }
+
+const answersMember = utf8('{"answers":[')
+const answersEnd = utf8(']}')
+const comma = utf8(',')
 
 function parseBatch(body: unknown, rules: QueryRules): readonly Query[] {
   const { queries, ...shared } = readObject(body, 'body')

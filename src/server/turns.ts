@@ -9,33 +9,45 @@ export const requestsTogetherMax = 16
 
 /**
  * One step for every request and then the next step finds its code and data in the processor's caches more often than all
- * steps for one request after the other do; alone, a request waits for nothing.
+ * steps for one request after the other do, and a client that has fallen asleep is woken once for all replies; alone, a
+ * request waits for nothing.
  */
 export function createTurns(): Turns {
-  let turn: { readonly promise: Promise<void>; readonly end: () => void; requests: number } | null = null
-  const begin = (): NonNullable<typeof turn> => {
-    let resolve!: () => void
-    const promise = new Promise<void>((resolved) => {
-      resolve = resolved
-    })
-    const begun = {
-      promise,
-      requests: 0,
-      end: () => {
-        if (turn === begun) turn = null
-        resolve()
-      },
-    }
-    setImmediate(begun.end)
-    return begun
+  let turn: Turn | null = null
+  const end = (ended: Turn): void => {
+    if (turn !== ended) return
+    turn = null
+    ended.resolve()
+  }
+  /** Clients send anew while the replies of the turn before are written and others are read: as long as some did, more may have. */
+  const look = (looking: Turn, requestsBefore: number): void => {
+    if (looking.requests === requestsBefore) end(looking)
+    else setImmediate(look, looking, looking.requests)
   }
   return {
     next() {
-      turn ??= begin()
-      const { promise, end } = turn
-      turn.requests += 1
-      if (turn.requests === requestsTogetherMax) end()
-      return promise
+      if (turn === null) {
+        turn = beginTurn()
+        setImmediate(look, turn, 1)
+      }
+      const joined = turn
+      joined.requests += 1
+      if (joined.requests === requestsTogetherMax) end(joined)
+      return joined.promise
     },
   }
+}
+
+interface Turn {
+  readonly promise: Promise<void>
+  readonly resolve: () => void
+  requests: number
+}
+
+function beginTurn(): Turn {
+  let resolve!: () => void
+  const promise = new Promise<void>((resolved) => {
+    resolve = resolved
+  })
+  return { promise, resolve, requests: 0 }
 }

@@ -1,6 +1,15 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { float32Text } from '../../src/server/float32-text.js'
+import { JsonBytes } from '../../src/server/json-bytes.js'
+
+const out = new JsonBytes()
+
+function float32Bytes(value: number): string {
+  out.begin()
+  out.float32(value)
+  return out.end().toString()
+}
 
 test.each([
   [0, '0'],
@@ -19,6 +28,7 @@ test.each([
   [-3.5e38, '-3.5e+38'],
 ])('%d', (value, text) => {
   expect(float32Text(value)).toBe(text)
+  expect(float32Bytes(value)).toBe(text)
 })
 
 test('reads back as the same float32, in no more digits than toPrecision needs', () => {
@@ -30,6 +40,7 @@ test('reads back as the same float32, in no more digits than toPrecision needs',
       const value = float[0]!
       fc.pre(Number.isFinite(value))
       const text = float32Text(value)
+      expect(float32Bytes(value)).toBe(text)
       expect(Math.fround(Number(text))).toBe(value + 0)
       expect(JSON.parse(text)).toBe(Number(text))
       const needed = [1, 2, 3, 4, 5, 6, 7, 8, 9].find(

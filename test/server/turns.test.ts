@@ -38,3 +38,21 @@ test('no more wait for each other than may', async () => {
   expect(begun).toEqual(waiting.map((_, i) => i))
   await turns.next()
 })
+
+test('requests that are read while others of the turn arrive join it; one alone waits for none', async () => {
+  const turns = createTurns()
+  const begun: string[] = []
+  const ask = async (name: string): Promise<void> => {
+    await turns.next()
+    begun.push(name)
+  }
+  const together = [ask('a'), ask('b')]
+  await new Promise(setImmediate)
+  expect(begun).toEqual([])
+  await Promise.all([...together, ask('c')])
+  expect(begun).toEqual(['a', 'b', 'c'])
+  const alone = ask('d')
+  await new Promise(setImmediate)
+  expect(begun).toEqual(['a', 'b', 'c', 'd'])
+  await alone
+})
