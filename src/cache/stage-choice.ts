@@ -25,7 +25,7 @@ const cellSteps = 250
 /** What a row has beside its prefix, or 8-bit code. */
 const factorBytes = 16
 /** How much dearer a code is that is read alone, not in a row of many, and brought into the cache for that. */
-const scattered = 2.5
+const scattered = 5
 /** Short codes take memory: they must save at least this share of the cost. */
 const savedMin = 0.15
 /**
