@@ -47,6 +47,18 @@ test('law 11: a collection that turns out too large is refused, and what it took
   expect(idsAndDistances(await ask(cache, small.collection('small'), vector))).toEqual(bruteForce(small, vector))
 })
 
+test('law 11: what a collection was answered from is given back when it is invalidated, and another has its room', async () => {
+  const { cache, pool } = await openCache({ memoryBytesMax: 5 * mebibyte })
+  const source = files(1)
+  await ask(cache, source.collection('first'), vector)
+  await cache.settled()
+  await cache.invalidate(source.collection('first').ref)
+  await pool.giveBackEmpty()
+  expect(pool.bytesCommitted).toBe(0)
+  const other = files(2)
+  expect(idsAndDistances(await ask(cache, other.collection('other'), vector))).toEqual(bruteForce(other, vector))
+})
+
 test('law 11: the least recently used collection leaves; the sum never passes the budget; from disk it comes back', async () => {
   const directory = await scratchDirectory()
   // Three collections without their originals, and one that is being built.
