@@ -95,10 +95,15 @@ interface SegmentEntry {
 const suffix = '.segment'
 const graphName = 'hnsw.graph'
 
-/** Locks the directory, removes what an interrupted write left, and lists the segment files. Throws LG_LOCK_HELD. */
+/**
+ * Locks the directory, removes what an interrupted write left, and lists the segment files. Throws LG_LOCK_HELD, and
+ * LG_INVALID_REQUEST for what cannot be made, or written to, as a directory.
+ */
 export async function openStore({ directory, bytesMax, fileSystem, log }: StoreOptions): Promise<Store> {
-  await fileSystem.mkdir(directory, { recursive: true })
-  const lock = await lockDirectory(directory)
+  const lock = await fileSystem
+    .mkdir(directory, { recursive: true })
+    .then(() => lockDirectory(directory))
+    .catch((error: unknown) => Promise.reject(unusableDirectory(error, directory)))
   const root = join(directory, 'collections')
   const entries = new Map<string, SegmentEntry>()
   const totals = new Map<string, number>()
@@ -347,6 +352,16 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     collection: collectionFiles,
     close: () => lock.release(),
   }
+}
+
+function unusableDirectory(error: unknown, directory: string): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (error instanceof GatewayError || code === undefined) return error
+  return new GatewayError(
+    'LG_INVALID_REQUEST',
+    `cache.dir: expected a directory that can be written to, found ${directory} (${code}); name another`,
+    { field: 'cache.dir', cause: error },
+  )
 }
 
 /** The store of a cache without a directory. */
