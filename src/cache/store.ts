@@ -59,6 +59,7 @@ export interface CollectionFiles {
   readonly graph: GraphFile | null
   /** Deletes segment files and codebooks that are neither named nor read from. */
   retain(keep: { readonly segments: ReadonlySet<string>; readonly codebooks: ReadonlySet<string> }): Promise<void>
+  /** Deletes everything; segment files that are read from when their last reader has let go. */
   remove(): Promise<void>
 }
 
@@ -90,6 +91,8 @@ interface SegmentEntry {
   readonly bytes: number
   /** Who cannot do without it. */
   holders: number
+  /** Goes with the last holder. */
+  unwanted: boolean
 }
 
 const suffix = '.segment'
@@ -187,7 +190,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     const enter = (path: string, bytes: number): void => {
       const before = entries.get(path)
       if (before !== undefined) forget(before)
-      add({ path, collection: name, bytes, holders: 0 })
+      add({ path, collection: name, bytes, holders: 0, unwanted: false })
     }
     const graphPath = join(folder, graphName)
     const graph: GraphFile = {
@@ -322,7 +325,9 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       openOriginals(key) {
         const entry = entries.get(segmentPath(key))
         if (entry === undefined) return null
-        return openOriginals({ fileSystem, entry, key, isThere: () => entries.get(entry.path) === entry })
+        const isThere = () => entries.get(entry.path) === entry
+        const onLast = () => void discardUnheld(entry).catch(warnKept)
+        return openOriginals({ fileSystem, entry, key, isThere, onLast })
       },
       async discardSegment(key, error) {
         const entry = entries.get(segmentPath(key))
@@ -339,8 +344,18 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
             await fileSystem.rm(join(folder, file), { force: true })
       },
       async remove() {
-        for (const entry of [...entries.values()]) if (entry.collection === name) forget(entry)
-        await fileSystem.rm(folder, { recursive: true, force: true })
+        const held = new Set<string>()
+        for (const entry of [...entries.values()]) {
+          if (entry.collection !== name) continue
+          if (entry.holders === 0) forget(entry)
+          else {
+            entry.unwanted = true
+            held.add(entry.path)
+          }
+        }
+        if (held.size === 0) return fileSystem.rm(folder, { recursive: true, force: true })
+        for (const file of await listIfPresent(fileSystem, folder))
+          if (!held.has(join(folder, file))) await fileSystem.rm(join(folder, file), { force: true })
       },
     }
   }
@@ -391,8 +406,10 @@ function openOriginals(of: {
   readonly entry: SegmentEntry
   readonly key: string
   readonly isThere: () => boolean
+  /** Called when the last holder of an unwanted file has let go. */
+  readonly onLast: () => void
 }): OriginalsFile {
-  const { fileSystem, entry, key, isThere } = of
+  const { fileSystem, entry, key, isThere, onLast } = of
   let held = false
   let opened: Promise<{ readonly file: FileHandle; readonly offset: number }> | null = null
   const open = async (): Promise<{ readonly file: FileHandle; readonly offset: number }> => {
@@ -405,8 +422,10 @@ function openOriginals(of: {
     }
   }
   const letGo = (): void => {
-    if (held) entry.holders--
+    if (!held) return
     held = false
+    entry.holders--
+    if (entry.holders === 0 && entry.unwanted) onLast()
   }
   return {
     hold() {
@@ -448,7 +467,8 @@ async function scan(fileSystem: FileSystem, root: string): Promise<readonly Segm
       if (isTemporary(file)) await fileSystem.rm(path, { force: true })
       else if (file.endsWith(suffix) || file === graphName) {
         const stats = await statIfPresent(fileSystem, path)
-        if (stats?.isFile()) found.push({ path, collection, bytes: stats.size, holders: 0, writtenMs: stats.mtimeMs })
+        if (stats?.isFile())
+          found.push({ path, collection, bytes: stats.size, holders: 0, unwanted: false, writtenMs: stats.mtimeMs })
       }
     }
   }
