@@ -59,7 +59,7 @@ export interface CollectionFiles {
   readonly graph: GraphFile | null
   /** Deletes segment files and codebooks that are neither named nor read from. */
   retain(keep: { readonly segments: ReadonlySet<string>; readonly codebooks: ReadonlySet<string> }): Promise<void>
-  /** Deletes everything; segment files that are read from when their last reader has let go. */
+  /** Deletes what is there; segment files that are read from when their last reader has let go. */
   remove(): Promise<void>
 }
 
@@ -344,18 +344,21 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
             await fileSystem.rm(join(folder, file), { force: true })
       },
       async remove() {
-        const held = new Set<string>()
         for (const entry of [...entries.values()]) {
           if (entry.collection !== name) continue
-          if (entry.holders === 0) forget(entry)
-          else {
-            entry.unwanted = true
-            held.add(entry.path)
-          }
+          entry.unwanted = true
+          await discardUnheld(entry)
         }
-        if (held.size === 0) return fileSystem.rm(folder, { recursive: true, force: true })
-        for (const file of await listIfPresent(fileSystem, folder))
-          if (!held.has(join(folder, file))) await fileSystem.rm(join(folder, file), { force: true })
+        for (const file of await listIfPresent(fileSystem, folder)) {
+          const path = join(folder, file)
+          if (isTemporary(file)) continue // of a build that has begun since, as is what has come in place by now
+          await change(path, async () => {
+            if (!entries.has(path)) await fileSystem.rm(path, { force: true })
+          })
+        }
+        await fileSystem.rmdir(folder).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error
+        })
       },
     }
   }
