@@ -528,7 +528,8 @@ export class Collection {
     const job = this.#jobTail
       .then(() => this.#parts.use(run))
       .catch((error: unknown) => Promise.reject(toGatewayError(error)))
-    this.#jobTail = job.catch(() => {}) // its caller is told
+    const over = (): void => {} // its caller has the outcome; kept here, a version would keep the arenas it was searched in
+    this.#jobTail = job.then(over, over)
     return job
   }
 
@@ -586,7 +587,7 @@ export class Collection {
       // A restart reads its segments while the source is asked what the generation consists of.
       const [manifested, restored] = await Promise.allSettled([
         attend(attention, (signal) => source.adapter.manifest(ref.collection, generation, { signal })),
-        held === null ? null : parts.restoreAll(held, pins),
+        held === null ? null : this.#restoreAll(held, parts, pins),
       ])
       if (manifested.status === 'rejected') throw manifested.reason
       if (restored.status === 'rejected') throw restored.reason
@@ -699,7 +700,7 @@ export class Collection {
     const version = this.#held(missing.generation) ?? missing
     const pins = new Pins()
     try {
-      if (await this.#parts.restoreAll(version, pins)) return version
+      if (await this.#restoreAll(version, this.#parts, pins)) return version
     } finally {
       pins.release()
     }
@@ -709,6 +710,16 @@ export class Collection {
     } catch (error) {
       throw isExpired(error) ? this.#expired(`generation ${JSON.stringify(version.generation)}`, error) : error
     }
+  }
+
+  /** Brings a version's segments back from disk; background work gives way. False when one is not there. */
+  #restoreAll(version: Version, parts: Parts, pins: Pins): Promise<boolean> {
+    return this.#options.budget.fill(() =>
+      parts.restoreAll(version, pins).catch((error: unknown) => {
+        pins.release()
+        throw error
+      }),
+    )
   }
 
   /** Makes a version the current one. */

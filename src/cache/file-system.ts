@@ -5,7 +5,7 @@ import type { FilePiece } from './segment-file.js'
 /** What the cache needs of a file system: the seam where tests inject a full disk. */
 export type FileSystem = Pick<
   typeof nodeFileSystem,
-  'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'stat'
+  'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir' | 'stat'
 >
 
 export { nodeFileSystem }

@@ -189,14 +189,16 @@ export class IndexUpkeep {
     if (segment === undefined) return false
     const { moveSegment } = await import('./recode.js')
     return queue(async () => {
+      await segment.writing // writing fills in the checksums, which move along
       this.#signal.throwIfAborted()
       if (segment.resident === null || segment.references === 0 || segment.broken) return true
+      const isStored = segment.resident.stored !== null // a file that is written from now on is not for what was copied
       const pins = new Pins()
       try {
         pins.addReading(segment)
         const made = await moveSegment(segment, { budget, avoid }, this.#signal)
         if (made === null) return false
-        if (!parts.keepFile(made)) {
+        if (isStored && !parts.keepFile(made)) {
           freeResident(made.resident)
           return false
         }

@@ -59,6 +59,7 @@ export interface CollectionFiles {
   readonly graph: GraphFile | null
   /** Deletes segment files and codebooks that are neither named nor read from. */
   retain(keep: { readonly segments: ReadonlySet<string>; readonly codebooks: ReadonlySet<string> }): Promise<void>
+  /** Deletes what is there; segment files that are read from when their last reader has let go. */
   remove(): Promise<void>
 }
 
@@ -90,15 +91,22 @@ interface SegmentEntry {
   readonly bytes: number
   /** Who cannot do without it. */
   holders: number
+  /** Goes with the last holder. */
+  unwanted: boolean
 }
 
 const suffix = '.segment'
 const graphName = 'hnsw.graph'
 
-/** Locks the directory, removes what an interrupted write left, and lists the segment files. Throws LG_LOCK_HELD. */
+/**
+ * Locks the directory, removes what an interrupted write left, and lists the segment files. Throws LG_LOCK_HELD, and
+ * LG_INVALID_REQUEST for what cannot be made, or written to, as a directory.
+ */
 export async function openStore({ directory, bytesMax, fileSystem, log }: StoreOptions): Promise<Store> {
-  await fileSystem.mkdir(directory, { recursive: true })
-  const lock = await lockDirectory(directory)
+  const lock = await fileSystem
+    .mkdir(directory, { recursive: true })
+    .then(() => lockDirectory(directory))
+    .catch((error: unknown) => Promise.reject(unusableDirectory(error, directory)))
   const root = join(directory, 'collections')
   const entries = new Map<string, SegmentEntry>()
   const totals = new Map<string, number>()
@@ -182,7 +190,7 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     const enter = (path: string, bytes: number): void => {
       const before = entries.get(path)
       if (before !== undefined) forget(before)
-      add({ path, collection: name, bytes, holders: 0 })
+      add({ path, collection: name, bytes, holders: 0, unwanted: false })
     }
     const graphPath = join(folder, graphName)
     const graph: GraphFile = {
@@ -317,7 +325,9 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
       openOriginals(key) {
         const entry = entries.get(segmentPath(key))
         if (entry === undefined) return null
-        return openOriginals({ fileSystem, entry, key, isThere: () => entries.get(entry.path) === entry })
+        const isThere = () => entries.get(entry.path) === entry
+        const onLast = () => void discardUnheld(entry).catch(warnKept)
+        return openOriginals({ fileSystem, entry, key, isThere, onLast })
       },
       async discardSegment(key, error) {
         const entry = entries.get(segmentPath(key))
@@ -334,8 +344,21 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
             await fileSystem.rm(join(folder, file), { force: true })
       },
       async remove() {
-        for (const entry of [...entries.values()]) if (entry.collection === name) forget(entry)
-        await fileSystem.rm(folder, { recursive: true, force: true })
+        for (const entry of [...entries.values()]) {
+          if (entry.collection !== name) continue
+          entry.unwanted = true
+          await discardUnheld(entry)
+        }
+        for (const file of await listIfPresent(fileSystem, folder)) {
+          const path = join(folder, file)
+          if (isTemporary(file)) continue // of a build that has begun since, as is what has come in place by now
+          await change(path, async () => {
+            if (!entries.has(path)) await fileSystem.rm(path, { force: true })
+          })
+        }
+        await fileSystem.rmdir(folder).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error
+        })
       },
     }
   }
@@ -347,6 +370,16 @@ export async function openStore({ directory, bytesMax, fileSystem, log }: StoreO
     collection: collectionFiles,
     close: () => lock.release(),
   }
+}
+
+function unusableDirectory(error: unknown, directory: string): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (error instanceof GatewayError || code === undefined) return error
+  return new GatewayError(
+    'LG_INVALID_REQUEST',
+    `cache.dir: expected a directory that can be written to, found ${directory} (${code}); name another`,
+    { field: 'cache.dir', cause: error },
+  )
 }
 
 /** The store of a cache without a directory. */
@@ -376,8 +409,10 @@ function openOriginals(of: {
   readonly entry: SegmentEntry
   readonly key: string
   readonly isThere: () => boolean
+  /** Called when the last holder of an unwanted file has let go. */
+  readonly onLast: () => void
 }): OriginalsFile {
-  const { fileSystem, entry, key, isThere } = of
+  const { fileSystem, entry, key, isThere, onLast } = of
   let held = false
   let opened: Promise<{ readonly file: FileHandle; readonly offset: number }> | null = null
   const open = async (): Promise<{ readonly file: FileHandle; readonly offset: number }> => {
@@ -390,8 +425,10 @@ function openOriginals(of: {
     }
   }
   const letGo = (): void => {
-    if (held) entry.holders--
+    if (!held) return
     held = false
+    entry.holders--
+    if (entry.holders === 0 && entry.unwanted) onLast()
   }
   return {
     hold() {
@@ -433,7 +470,8 @@ async function scan(fileSystem: FileSystem, root: string): Promise<readonly Segm
       if (isTemporary(file)) await fileSystem.rm(path, { force: true })
       else if (file.endsWith(suffix) || file === graphName) {
         const stats = await statIfPresent(fileSystem, path)
-        if (stats?.isFile()) found.push({ path, collection, bytes: stats.size, holders: 0, writtenMs: stats.mtimeMs })
+        if (stats?.isFile())
+          found.push({ path, collection, bytes: stats.size, holders: 0, unwanted: false, writtenMs: stats.mtimeMs })
       }
     }
   }

@@ -33,12 +33,12 @@ export function createBodyBudget(bytesMax: number): BodyBudget {
 }
 
 /**
- * Reserves room for a request's body, before it is read, until its reply was sent. One of unknown length counts as the
+ * Reserves room for a request's body, before it is read, until its reply was sent or its client has gone. One of unknown length counts as the
  * largest that may come. Throws LG_OVERLOADED.
  */
 export function reserveBody(
   budget: BodyBudget,
-  { headers }: IncomingMessage,
+  { headers, socket }: IncomingMessage,
   reply: ServerResponse,
   bodyBytesMax: number,
 ): void {
@@ -46,6 +46,17 @@ export function reserveBody(
   if (declared === undefined && headers['transfer-encoding'] === undefined) return
   const bytes = declared === undefined ? bodyBytesMax : Number(declared)
   if (bytes < countedBytesMin || bytes > bodyBytesMax) return // too long: refused without being read
+  if (socket.destroyed) return // nobody is told any more
   budget.take(bytes)
-  reply.once('close', () => budget.give(bytes))
+  let held = true
+  const giveBack = (): void => {
+    if (!held) return // both close at once
+    held = false
+    socket.off('close', giveBack)
+    budget.give(bytes)
+  }
+  reply.once('close', giveBack)
+  // A reply that waits for others before it on its connection is not told when that closes.
+  socket.setMaxListeners(0)
+  socket.once('close', giveBack)
 }

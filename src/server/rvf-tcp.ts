@@ -103,6 +103,7 @@ class Connection {
   readonly #socket: Socket
   readonly #options: RvfTcpOptions
   readonly #closed = new AbortController()
+  /** Until the reply has left. */
   #answering = false
   #finishing = false
   /** Reserved for the message under way. */
@@ -136,7 +137,9 @@ class Connection {
             this.#endAfter(encodeFrame(replyTypes.error, frame.messageId, refusal))
             return
           }
+          this.#answering = true
           await this.#send(await this.#answer(frame))
+          this.#answering = false
           this.#giveBack()
           if (this.#finishing) {
             this.#endAfter(Buffer.alloc(0))
@@ -190,14 +193,11 @@ class Connection {
   }
 
   async #answer(frame: Frame): Promise<Buffer> {
-    this.#answering = true
     try {
       const { type, payload } = await this.#handle(frame)
       return encodeFrame(type, frame.messageId, payload)
     } catch (thrown) {
       return encodeFrame(replyTypes.error, frame.messageId, this.#errorPayload(thrown))
-    } finally {
-      this.#answering = false
     }
   }
 

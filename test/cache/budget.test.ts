@@ -3,9 +3,13 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { type Evictable, MemoryBudget } from '../../src/cache/budget.js'
+import { collectGarbage } from '../../src/cache/collect-garbage.js'
+import type { KernelExecutor } from '../../src/cache/executor.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { GatewayError } from '../../src/core/errors.js'
-import { ask, bruteForce, fresh, idsAndDistances, never, openCache } from './open-cache.js'
+import { openPool } from '../../src/federation/pool.js'
+import { deferred } from '../server/deferred.js'
+import { ask, bruteForce, fresh, frozen, idsAndDistances, never, openCache } from './open-cache.js'
 import { scratchDirectory } from './scratch-directory.js'
 import { randomFile, ScriptedSource } from './scripted-source.js'
 
@@ -45,6 +49,22 @@ test('law 11: a collection that turns out too large is refused, and what it took
   expect(pool.bytesCommitted).toBeLessThanOrEqual(5 * mebibyte)
   expect(cache.collectionStatistics(source.collection('large').ref).memoryBytes).toBe(0)
   expect(idsAndDistances(await ask(cache, small.collection('small'), vector))).toEqual(bruteForce(small, vector))
+})
+
+test('law 11: what a collection was answered from is given back when it is invalidated, and another has its room', async () => {
+  const { cache, pool } = await openCache({ memoryBytesMax: 5 * mebibyte })
+  const source = files(1)
+  await ask(cache, source.collection('first'), vector)
+  await cache.settled()
+  await cache.invalidate(source.collection('first').ref)
+  await pool.giveBackEmpty()
+  const committed = (): number => {
+    collectGarbage()
+    return pool.bytesCommitted
+  }
+  await expect.poll(committed).toBe(0)
+  const other = files(2)
+  expect(idsAndDistances(await ask(cache, other.collection('other'), vector))).toEqual(bruteForce(other, vector))
 })
 
 test('law 11: the least recently used collection leaves; the sum never passes the budget; from disk it comes back', async () => {
@@ -89,6 +109,45 @@ test('law 11: collections that fit alone and not together, first asked for at th
   for (const [i, { source }] of sources.entries())
     expect(idsAndDistances(answers[i]!)).toEqual(bruteForce(source, vector))
   expect(pool.bytesCommitted).toBeLessThanOrEqual(10 * mebibyte)
+})
+
+test.each([
+  ['asked as it was', frozen],
+  ['compared with its source', fresh],
+])('law 11: for a collection that comes back from disk, %s, a training of another gives way', async (_, wanted) => {
+  const directory = await scratchDirectory()
+  const known = files(1)
+  const before = await openCache({ directory })
+  await ask(before.cache, known.collection('known'), vector)
+  await before.cache.settled()
+  await before.cache.close()
+
+  const pool = openPool({ workers: 0 })
+  const training = deferred()
+  const executor: KernelExecutor = {
+    workers: pool.workers,
+    scratchSlots: pool.scratchSlots,
+    scanAtOnce: (job) => pool.scanAtOnce(job),
+    scan: (job, options) => pool.scan(job, options),
+    encode: (job, options) => pool.encode(job, options),
+    train: (_, { signal }) =>
+      new Promise((_, reject) => {
+        training.resolve()
+        signal.addEventListener('abort', () => reject(signal.reason))
+      }),
+    compare: (work, options) => pool.compare(work, options),
+    forget: (arenaId) => pool.forget(arenaId),
+    close: () => pool.close(),
+  }
+  const memoryBytesMax = 16 * mebibyte
+  const { cache, pool: arenas } = await openCache({ directory, executor, memoryBytesMax, clusteredRowsMin: 4096 })
+  const pinned = await cache.pin(files(2).collection('trained'), fresh, { signal: never })
+  await training.promise
+  while (arenas.bytesFreeInOnePiece > 65_536) arenas.allocate(arenas.bytesFreeInOnePiece)
+  expect(idsAndDistances(await ask(cache, known.collection('known'), vector, wanted))).toEqual(
+    bruteForce(known, vector),
+  )
+  pinned.release()
 })
 
 test('a pinned version is never evicted: the other collection is refused instead', async () => {

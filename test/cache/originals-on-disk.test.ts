@@ -194,6 +194,28 @@ test('law 10: a query that reads vectors while they return to memory and their f
   expect(warnings).not.toContain('segment file is not usable; it is rebuilt from the source')
 })
 
+test('a query that began before an invalidation still reads its vectors; then their files go', async () => {
+  const directory = await scratchDirectory()
+  const source = files(4)
+  const collection = source.collection()
+  const before = await openCache({ directory, memoryBytesMax, clusteredRowsMin: 1e9 })
+  await expectExact(before.cache, source)
+  await before.cache.settled()
+  await before.cache.close()
+  // After a restart nothing has read vectors yet, and no file is open.
+  const { cache, warnings } = await openCache({ directory, memoryBytesMax, clusteredRowsMin: 1e9 })
+  const pinned = await cache.pin(collection, fresh, { signal: never })
+  await cache.invalidate(collection.ref)
+  const query = randomQuery()
+  expect(idsAndDistances(await searchExactly(pinned, query))).toEqual(bruteForce(source, query))
+  pinned.release()
+  const left = async (): Promise<string[]> =>
+    (await readdir(directory, { recursive: true })).filter((name) => /\.(segment|codebook)$|record$/.test(name))
+  await expect.poll(left).toEqual([])
+  expect([cache.statistics().diskBytes, warnings]).toEqual([0, []])
+  await expectExact(cache, source)
+})
+
 /** A file system on which the next read of some rows, not of all, can be made to wait. */
 function holdableReads() {
   let hold: { readonly arrived: () => void; readonly released: Promise<void> } | null = null

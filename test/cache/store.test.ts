@@ -53,6 +53,37 @@ test('law 10: a file that took the place of an unwanted one is not removed in it
   expect(await isReadable(files, 'b')).toBe(true)
 })
 
+test('what is written while a collection is removed stays, and what was there goes', async () => {
+  let arrived = (): void => {}
+  const isWriting = new Promise<void>((resolve) => {
+    arrived = resolve
+  })
+  let release = (): void => {}
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const fileSystem: FileSystem = {
+    ...nodeFileSystem,
+    async rename(from, to) {
+      if (String(to).includes('new')) {
+        arrived()
+        await released
+      }
+      return nodeFileSystem.rename(from, to)
+    },
+  }
+  const { store, files } = await open(await scratchDirectory(), { fileSystem })
+  await write(files, 'old')
+  const written = write(files, 'new')
+  await isWriting
+  await files.remove()
+  release()
+  expect(await written).toBe(true)
+  expect(await isReadable(files, 'new')).toBe(true)
+  expect(files.hasSegment('old')).toBe(false)
+  expect(store.bytes).toBe(files.bytes)
+})
+
 test('law 10: a file is not put in place while the one before it is being removed', async () => {
   let moved = (): void => {}
   const inPlace = new Promise<void>((resolve) => {

@@ -138,6 +138,12 @@ describe('serve', () => {
     expect(message).toContain(path('served'))
   })
 
+  test('a cache directory that is none is one line, exit 2', async () => {
+    expect(await refusal(['serve', parquet, '--port', '0', '--cache-dir', parquet])).toBe(
+      `lakegate: cache.dir: expected a directory that can be written to, found ${parquet} (EEXIST); name another`,
+    )
+  })
+
   test('commands in another process do without its cache directory, and say so in one line', async () => {
     const cache = ['--cache-dir', path('served')]
     const run = async (args: readonly string[]) => {

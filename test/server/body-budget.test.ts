@@ -3,8 +3,9 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { FastifyInstance } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Gateway } from '../../src/federation/gateway.js'
 import { type BodyBudget, createBodyBudget } from '../../src/server/body-budget.js'
-import { emptyAnswer, recordingGateway } from './fake-gateway.js'
+import { emptyAnswer, fakeGateway, recordingGateway } from './fake-gateway.js'
 import { testServer } from './test-server.js'
 
 const apps: FastifyInstance[] = []
@@ -15,8 +16,8 @@ afterEach(async () => {
 })
 
 /** With a body limit of 100,000 bytes. */
-async function listening(bodies: BodyBudget): Promise<() => Socket> {
-  const app = testServer(recordingGateway(emptyAnswer), { bodyBytesMax: 100_000 }, bodies)
+async function listening(bodies: BodyBudget, gateway: Gateway = recordingGateway(emptyAnswer)): Promise<() => Socket> {
+  const app = testServer(gateway, { bodyBytesMax: 100_000 }, bodies)
   apps.push(app)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
@@ -86,6 +87,18 @@ describe('law 13: request bodies under way share one budget', () => {
     await expect.poll(() => bodies.held).toBe(100_000)
     chunked.destroy()
     await once(chunked, 'close')
+    await expect.poll(() => bodies.held).toBe(0)
+  })
+
+  test('bodies of requests sent one behind another are given back when their client leaves before the first reply', async () => {
+    const bodies = watched(1_000_000)
+    const never = fakeGateway({ search: () => new Promise(() => undefined) })
+    const dial = await listening(bodies, never)
+    const hasty = dial()
+    const next = whole(80_000).replace('Connection: close\r\n', '')
+    hasty.write(next.repeat(11))
+    await expect.poll(() => bodies.held).toBe(880_000)
+    hasty.destroy()
     await expect.poll(() => bodies.held).toBe(0)
   })
 

@@ -224,6 +224,18 @@ describe('RVF over TCP', () => {
     expect(split(await replies).map((reply) => reply.type)).toEqual([0x81])
     await closed
   })
+
+  test('close lets a reply that its client has not yet read go out whole', async () => {
+    const results = Array.from({ length: 1_000_000 }, (_, i) => hit(BigInt(i), i))
+    const server = await start(fakeGateway({ search: async () => ({ results, receipt: null }) }))
+    const slow = await dial(server)
+    slow.write(frame(1, 1, queryPayload(1, 1)))
+    await once(slow, 'readable') // its beginning has arrived, and more than fits between the two is to come
+    const closed = server.close(60_000)
+    const [reply] = split(await buffer(slow))
+    expect(reply!.payload.length).toBeGreaterThan(results.length * 12)
+    await closed
+  })
 })
 
 test('law 13: a connection too many gets an error frame and is closed', async () => {
