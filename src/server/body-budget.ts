@@ -38,10 +38,13 @@ export function createBodyBudget(bytesMax: number): BodyBudget {
  */
 export function reserveBody(
   budget: BodyBudget,
-  { headers, socket }: IncomingMessage,
+  request: IncomingMessage,
   reply: ServerResponse,
   bodyBytesMax: number,
 ): void {
+  const { headers, socket } = request
+  // Node marks handshakes so; whatever their headers announce, nothing is read of it.
+  if ((request as { readonly upgrade?: boolean | null }).upgrade === true) return
   const declared = headers['content-length']
   if (declared === undefined && headers['transfer-encoding'] === undefined) return
   const bytes = declared === undefined ? bodyBytesMax : Number(declared)

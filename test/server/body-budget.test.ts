@@ -102,6 +102,18 @@ describe('law 13: request bodies under way share one budget', () => {
     await expect.poll(() => bodies.held).toBe(0)
   })
 
+  test('a WebSocket has no body, whatever its handshake says', async () => {
+    const bodies = watched(150_000)
+    const dial = await listening(bodies)
+    const live = dial()
+    live.write(
+      'GET /ws/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 90000\r\n' +
+        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    )
+    expect(String((await once(live, 'data'))[0])).toMatch(/^HTTP\/1.1 101/)
+    expect(bodies.held).toBe(0)
+  })
+
   test('one that is longer than a body may be is refused for that', async () => {
     const dial = await listening(createBodyBudget(0))
     const long = dial()
