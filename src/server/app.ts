@@ -11,7 +11,7 @@ import { auditRoutes } from './audit-routes.js'
 import { type BodyBudget, reserveBody } from './body-budget.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
-import { answerBrokenRequest, limitConnections } from './connections.js'
+import { answerBrokenRequest, ignoreOtherUpgrades, limitConnections } from './connections.js'
 import type { ServerContext } from './context.js'
 import { refuseOtherCharset, sendError, unsupportedEncoding } from './error-reply.js'
 import { refuseForeignPage } from './foreign-pages.js'
@@ -128,6 +128,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
   // Clients send nothing but pongs.
   app.register(websocket, { options: { maxPayload: 4096 } })
+  app.addHook('onReady', async () => ignoreOtherUpgrades(app.server))
   refuseOtherParameters(app)
   const routes = collectRoutes(app)
   app.register(queryRoutes(context))

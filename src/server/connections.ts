@@ -1,5 +1,5 @@
 /** What happens below the framework: how many connections the HTTP server holds, and bytes that are no HTTP request. */
-import { type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { GatewayError } from '../core/errors.js'
@@ -25,6 +25,8 @@ export interface ConnectionCounts {
 export function limitConnections(server: Server, connectionsMax: number): ConnectionCounts {
   const accept = server.listeners('connection')
   const counts = { open: 0, refused: 0 }
+  /** One may begin anew, see ignoreOtherUpgrades. */
+  const held = new WeakSet<Socket>()
   let farewells = 0
   const refused = rawReply(
     new GatewayError(
@@ -52,17 +54,50 @@ export function limitConnections(server: Server, connectionsMax: number): Connec
   }
   server.removeAllListeners('connection')
   server.on('connection', (socket: Socket) => {
-    if (counts.open >= connectionsMax) {
-      refuse(socket)
-      return
+    if (!held.has(socket)) {
+      if (counts.open >= connectionsMax) {
+        refuse(socket)
+        return
+      }
+      held.add(socket)
+      counts.open += 1
+      socket.once('close', () => {
+        counts.open -= 1
+      })
     }
-    counts.open += 1
-    socket.once('close', () => {
-      counts.open -= 1
-    })
     for (const listener of accept) listener.call(server, socket)
   })
   return counts
+}
+
+/**
+ * Has requests for another protocol than WebSocket answered over HTTP/1.1, as a server may (RFC 9110, 7.8): some clients offer
+ * h2c with every first request. Node hands over every upgrade once somebody listens, so call it when WebSockets do.
+ */
+export function ignoreOtherUpgrades(server: Server): void {
+  const upgrade = server.listeners('upgrade')
+  server.removeAllListeners('upgrade')
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, rest: Buffer) => {
+    if (request.headers.upgrade?.toLowerCase() === 'websocket') {
+      for (const listener of upgrade) listener.call(server, request, socket, rest)
+      return
+    }
+    // As if the connection began with the same request without its offer.
+    socket.unshift(Buffer.concat([withoutUpgrade(request), rest]))
+    server.emit('connection', socket)
+  })
+}
+
+function withoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+  let text = `${method} ${url} HTTP/${httpVersion}\r\n`
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    let value = rawHeaders[i + 1]!
+    if (/^(?:upgrade|http2-settings)$/i.test(name)) continue
+    if (/^connection$/i.test(name)) value = value.replaceAll(/\b(?:upgrade|http2-settings)\b\s*,?\s*/gi, '')
+    text += `${name}: ${value}\r\n`
+  }
+  return Buffer.from(`${text}\r\n`, 'latin1')
 }
 
 /** Answers bytes that the HTTP parser refuses, after the requests before them, and closes. */

@@ -159,3 +159,19 @@ describe('bytes that the HTTP parser refuses', () => {
     expect(reply.body).toMatchObject({ lg_code: 'LG_REQUEST_TIMEOUT', retry: 'later' })
   })
 })
+
+test('an offer of another protocol is ignored: the request is answered, with its body, and so is what follows it', async () => {
+  const { dial } = await listening(2)
+  const socket = dial()
+  const offer =
+    'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n'
+  const body = JSON.stringify({ queries: 'none' })
+  const post = `POST /v1/query/batch HTTP/1.1\r\nHost: x\r\n${offer}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`
+  await new Promise((sent) => socket.write(post + body.slice(0, 5), sent))
+  socket.write(body.slice(5))
+  const first = replyOf(String((await once(socket, 'data'))[0]))
+  expect(first).toMatchObject({ status: 422, body: { field: 'queries' } })
+  expect(await asked(socket)).toMatch(/^HTTP\/1.1 200/)
+  socket.write(health.replace('Host', `${offer}Host`))
+  expect(String((await once(socket, 'data'))[0])).toMatch(/^HTTP\/1.1 200/)
+})
