@@ -166,7 +166,6 @@ function readItems<A extends Int32Array | Float64Array | BigInt64Array | BigUint
   }
 }
 
-/** Microseconds, or nanoseconds where the column has them, to nanoseconds. */
 /** What the integers of a vector of times or timestamps count. */
 function timeUnit(vector: DuckDBVector): TimeUnit {
   const suffix = /_(S|MS|NS)$/.exec(vector.type.toString())?.[1]
@@ -174,6 +173,7 @@ function timeUnit(vector: DuckDBVector): TimeUnit {
   return suffix === 'S' ? TimeUnit.SECOND : suffix === 'MS' ? TimeUnit.MILLISECOND : TimeUnit.NANOSECOND
 }
 
+/** Microseconds, or nanoseconds where the column has them, to nanoseconds. */
 const readTimes: Reader<BigInt64Array> = (vector, rows, out, at) => {
   const items = flatItems(vector, BigInt64Array)
   const factor = timeUnit(vector) === TimeUnit.NANOSECOND ? 1n : 1000n
