@@ -174,13 +174,13 @@ export class ArenaPool {
     return null
   }
 
-  /** What is in an arena: pieces, companions not counted; bytes of both; and whether the rest is more than these and another arena cost. */
-  contentOf({ id }: ArenaHandle): { readonly pieces: number; readonly bytes: number; readonly sparse: boolean } {
+  /** How many pieces are in an arena, companions not counted, and whether the rest of it is more than they and another arena cost. */
+  contentOf({ id }: ArenaHandle): { readonly pieces: number; readonly sparse: boolean } {
     const arena = this.#arenas.find(({ handle }) => handle.id === id)
     assert(arena !== undefined, 'an arena in which something is, is in the pool')
     const free = arena.gaps.reduce((sum, gap) => sum + gap.bytes, 0)
     const bytes = arena.remains.committedBytes - this.#scratchEnd - free
-    return { pieces: arena.pieces, bytes, sparse: free > bytes + this.#scratchEnd }
+    return { pieces: arena.pieces, sparse: free > bytes + this.#scratchEnd }
   }
 
   /** Gives back the arenas that are empty. Resolves when their bytes are free, or something turns out to refer to them still. */

@@ -181,7 +181,7 @@ export class IndexUpkeep {
     const { budget, parts, queue, replace } = this.#options
     const segments = version.segments.map(({ segment }) => segment)
     const avoid = new Set<number>()
-    for (const [arena, { pieces }] of arenaShares(segments)) {
+    for (const [arena, pieces] of arenaShares(segments)) {
       const content = budget.pool.contentOf(arena)
       if (content.sparse && content.pieces === pieces) avoid.add(arena.id)
     }
@@ -239,17 +239,14 @@ export class IndexUpkeep {
     }
   }
 
-  /** Arenas of which this step and those after it replace half or more are left, so that they can be given back. */
+  /** Arenas in which this step and those after it replace anything are left: what other collections have there goes too, in time, and an empty arena is given back. */
   #recoding(step: Extract<IndexStep, { kind: 'recode' | 'merge' }>) {
     const { parts, budget, executor } = this.#options
     const members = new Set(step.kind === 'merge' ? step.members.map(({ segment }) => segment) : [step.segment])
     const replaced = [...parts.residents].filter(
       (segment) => members.has(segment) || (segment.codebook !== null && segment.codebook !== step.codebook.version),
     )
-    const avoid = new Set<number>()
-    for (const [arena, { bytes }] of arenaShares(replaced))
-      if (2 * bytes >= budget.pool.contentOf(arena).bytes) avoid.add(arena.id)
-    return { budget, executor, avoid }
+    return { budget, executor, avoid: new Set([...arenaShares(replaced).keys()].map(({ id }) => id)) }
   }
 
   async #train({ codebook }: Extract<IndexStep, { kind: 'train' }>, version: Version): Promise<void> {

@@ -249,17 +249,13 @@ export function keepInMemory({ block, stored }: ResidentSegment, originals: Allo
   stored!.letGo()
 }
 
-/** What segments have in the arenas that they are in. */
-export function arenaShares(
-  segments: Iterable<Segment>,
-): ReadonlyMap<ArenaHandle, { readonly pieces: number; readonly bytes: number }> {
-  const shares = new Map<ArenaHandle, { readonly pieces: number; readonly bytes: number }>()
-  for (const { resident, residentBytes } of segments) {
+/** How many pieces segments have in the arenas that they are in. */
+export function arenaShares(segments: Iterable<Segment>): ReadonlyMap<ArenaHandle, number> {
+  const shares = new Map<ArenaHandle, number>()
+  for (const { resident } of segments) {
     if (resident === null) continue
     const { arena } = resident.allocation
-    const { pieces, bytes } = shares.get(arena) ?? { pieces: 0, bytes: 0 }
-    const more = resident.block.originals === null ? 1 : 2
-    shares.set(arena, { pieces: pieces + more, bytes: bytes + residentBytes })
+    shares.set(arena, (shares.get(arena) ?? 0) + (resident.block.originals === null ? 1 : 2))
   }
   return shares
 }

@@ -91,7 +91,7 @@ test('companions leave with the last piece that they are for', () => {
   const free = pool.bytesFree
   const companion = pool.allocateCompanion(pageBytes, first.arena, () => companion!.free())
   first.free()
-  expect(pool.contentOf(first.arena)).toEqual({ pieces: 1, bytes: 128 + pageBytes, sparse: false })
+  expect(pool.contentOf(first.arena)).toEqual({ pieces: 1, sparse: false })
   expect(pool.bytesFree).toBeLessThan(free)
   second.free()
   expect(() => companion!.free()).toThrow('freed twice')

@@ -157,6 +157,15 @@ test('law 11: what segments were replaced in is given back once nobody uses it',
   await expectExact(cache, source)
 })
 
+test('law 11: collections that were pulled into one arena leave it together', async () => {
+  const { cache, pool } = await openCache({ clusteredRowsMin })
+  const collections = [20_000, 30_000, 20_000].map((rows, i) => sourceOf([rows]).collection('rows', `source ${i}`))
+  for (const collection of collections) (await cache.pin(collection, fresh, { signal: never })).release()
+  await cache.settled()
+  const held = collections.reduce((sum, { ref }) => sum + cache.collectionStatistics(ref).memoryBytes, 0)
+  expect(pool.bytesCommitted).toBeLessThan(1.1 * held)
+})
+
 test('law 11: segments that stay behind in an emptied arena are moved out of it, with their files', async () => {
   const directory = await scratchDirectory()
   const { cache, pool } = await openCache({ clusteredRowsMin, directory })
