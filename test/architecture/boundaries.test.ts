@@ -42,7 +42,7 @@ function importsOf(file: string, text: string): Import[] {
       ? normalize(join(dirname(file), target))
           .split(sep)
           .join('/')
-          .replace(/\.js$/, '.ts')
+          .replace(/(?:\.js)?$/, '.ts') // the kernel's compiler wants no extension
       : target
     return { from: file, to, own, typeOnly: match[1] !== undefined }
   })

@@ -6,7 +6,6 @@ import {
   blockSlacksAt,
   blockStartsAt,
   codebookCentroidsAt,
-  codebookIntegerNormMaxAt,
   codebookIntegersAt,
   codebookNormMaxAt,
   codebookNormsAt,
@@ -59,11 +58,6 @@ export let farthestCode: f64 = 0
 export let centroidNorm: f64 = 0
 export let codeNormMax: f64 = 0
 let cluster: u32 = 0
-
-/** The smallest step of the query's integers at which their inner products with centroids fit 32 bits. */
-export function centroidStepMin(codebook: usize, length: f64): f32 {
-  return <f32>((length * load<f64>(codebook, codebookIntegerNormMaxAt)) / 2.1e9)
-}
 
 /** Distances (dot: products) between the vector that the query's integers stand for and every centroid. */
 export function measureCentroids(scratch: usize, codebook: usize): void {

@@ -1,7 +1,7 @@
 /** The kernel's exports: what src/cache/kernel.ts calls. Every bound used here is derived in docs/rounding.md. */
 export { arrange, place } from './arrange'
 export { encode } from './encode'
-export { prepare } from './query'
+export { prepare } from './prepare'
 export { scan, lostDistance, rowsLooked } from './scan'
 export { survivorCount } from './survivors'
 export { assign } from './assign'

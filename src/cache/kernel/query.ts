@@ -1,10 +1,9 @@
-/** What a scan needs to know of its query, computed once a call of `prepare` and used until the next. */
+/** What a scan needs to know of its query, computed once a query and used until the next. */
 import { madeError, madeSquare, madeStep, makeIntegers } from './integers'
-import { centroidStepMin, measureCentroids } from './clusters'
 import {
   codebookCenterAt,
-  codebookCentroidsAt,
   codebookDirectionsAt,
+  codebookIntegerNormMaxAt,
   metricCosine,
   metricDot,
   scratchIntegersAt,
@@ -54,10 +53,10 @@ export let tableBias: f64 = 0
 export let tableError: f64 = 0
 
 /**
- * Prepares the query at scratchQueryAt. `codebook` is 0 when no block of the scan has codes; `stage`: of the
+ * Takes in the query at scratchQueryAt. `codebook` is 0 when no block of the scan has codes; `stage`: of the
  * scans to come.
  */
-export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u32, stage: i32): void {
+export function readQuery(scratch: usize, codebook: usize, metric: u32, padded: u32, stage: i32): void {
   const query = scratch + scratchQueryAt
   const bytes = <usize>padded << 2
   queryBytes = bytes
@@ -97,7 +96,11 @@ export function prepare(scratch: usize, codebook: usize, metric: u32, padded: u3
   integerSquare = madeSquare
   integerError = madeError + framedError
   if (stage == stageBits) prepareTable(scratch + scratchTableAt, rotated, bytes)
-  if (load<u32>(codebook, codebookCentroidsAt) != 0) measureCentroids(scratch, codebook)
+}
+
+/** The smallest step of the query's integers at which their inner products with centroids fit 32 bits. */
+function centroidStepMin(codebook: usize, length: f64): f32 {
+  return <f32>((length * load<f64>(codebook, codebookIntegerNormMaxAt)) / 2.1e9)
 }
 
 /** For every four coordinates, the sixteen sums of plus or minus them, in 6-bit steps. */
