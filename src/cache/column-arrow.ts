@@ -34,7 +34,11 @@ import { addRow, bitmapWords, hasRow, noRows } from './row-bitmap.js'
  * dictionary. Throws LG_OVER_BUDGET when a column's text passes 2 GiB.
  */
 export function joinChunks(name: string, type: ColumnType, chunks: readonly Data[]): ColumnData {
-  const joined = join(name, type, chunks)
+  const joined = join(
+    name,
+    type,
+    chunks.map((chunk) => spellOut(name, chunk)),
+  )
   return type.kind === 'string' && joined.layout === 'bytes' ? (encodeDictionary(joined) ?? joined) : joined
 }
 
@@ -197,14 +201,40 @@ function joinFloats(rows: number, chunks: readonly Data[]): Float64Array {
   return values
 }
 
+/** Text of a dictionary, which segments keep and adapters may not, row for row. */
+function spellOut(name: string, chunk: Data): Data {
+  if (!DataType.isDictionary(chunk.type)) return chunk
+  const { length, offset, nullCount, nullBitmap } = chunk
+  const codes = chunk.values as Uint8Array | Uint16Array
+  const { valueOffsets: starts, values: texts } = chunk.dictionary!.data[0] as Data<Utf8>
+  const offsets = new Int32Array(length + 1)
+  let end = 0
+  for (let row = 0; row < length; row++) {
+    if (chunk.getValid(row)) end += starts[codes[row]! + 1]! - starts[codes[row]!]!
+    checkTextBytes(name, end)
+    offsets[row + 1] = end
+  }
+  const data = new Uint8Array(end)
+  for (let row = 0; row < length; row++) {
+    if (offsets[row] === offsets[row + 1]) continue
+    const code = codes[row]!
+    data.set(texts.subarray(starts[code], starts[code + 1]), offsets[row]!)
+  }
+  return makeData({ type: new Utf8(), length, offset, nullCount, nullBitmap, valueOffsets: offsets, data })
+}
+
+function checkTextBytes(name: string, bytes: number): void {
+  if (bytes <= 0x7fffffff) return
+  throw new GatewayError(
+    'LG_OVER_BUDGET',
+    `column ${JSON.stringify(name)} has more than 2 GiB of text in one segment. Leave it out with the option "columns".`,
+    { field: 'columns' },
+  )
+}
+
 function joinBytes(name: string, rows: number, chunks: readonly Data[]): Pick<BytesColumn, 'offsets' | 'bytes'> {
   const length = chunks.reduce((sum, chunk) => sum + offsetsSpan(chunk), 0)
-  if (length > 0x7fffffff)
-    throw new GatewayError(
-      'LG_OVER_BUDGET',
-      `column ${JSON.stringify(name)} has ${length} bytes of text in one segment; expected at most 2 GiB. Leave it out with the option "columns".`,
-      { field: 'columns' },
-    )
+  checkTextBytes(name, length)
   const offsets = joinOffsets(rows, chunks)
   const bytes = new Uint8Array(length)
   let at = 0

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { evaluateFilter } from '../../src/cache/filter.js'
 import { likeTest } from '../../src/cache/like.js'
 import type { SegmentMetadata } from '../../src/cache/metadata.js'
-import { joinMetadata, metadataFromIpc, metadataToIpc } from '../../src/cache/metadata-arrow.js'
+import { joinMetadata, metadataBatch, metadataFromIpc, metadataToIpc } from '../../src/cache/metadata-arrow.js'
 import { countRows } from '../../src/cache/row-bitmap.js'
 import type { Cell, Column, ColumnType } from '../../src/core/column.js'
 import type { Predicate } from '../../src/core/predicate.js'
@@ -113,6 +113,20 @@ test('LIKE may be asked of rows in any order', () => {
 test('a hostile LIKE pattern costs text times pattern at most', () => {
   const cells = Array.from({ length: 4 }, (_, i) => 'a'.repeat(2000 + i))
   expect(kept(`x LIKE '${'%a'.repeat(500)}b'`, metadataOf({ kind: 'string' }, cells))).toEqual([])
+})
+
+test('strings that segments keep as a dictionary are joined with others, also from the middle of a segment', () => {
+  const type: ColumnType = { kind: 'string' }
+  const few = Array.from({ length: 1000 }, (_, i) => (i % 7 === 0 ? null : i % 7 === 1 ? '' : `s${i % 5}`))
+  const held = metadataFromIpc(metadataToIpc(metadataOf(type, few)))
+  expect(held.data[0]!.layout).toBe('dictionary')
+  const joined = joinMetadata(held.columns, [
+    metadataBatch(held).slice(13, 900),
+    arrowBatch(held.columns, [['other', null, '\u00e9']]),
+    metadataBatch(held),
+  ])
+  const expected = [...few.slice(13, 900), 'other', null, '\u00e9', ...few]
+  expect(expected.map((_, row) => joined.cell(row, 0))).toEqual(expected)
 })
 
 test("a batch whose Arrow type is not the column's is a defect, named", () => {
