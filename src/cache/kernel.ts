@@ -1,5 +1,4 @@
 /** Runs the kernel on the calling thread: shared by the inline path and the worker threads. */
-import { readFileSync } from 'node:fs'
 import {
   arenaScratchAt,
   blockRankedAt,
@@ -10,6 +9,7 @@ import {
   scratchLanesAt,
   scratchQueryAt,
 } from './kernel/layout.js'
+import { kernelModule } from './kernel-module.js'
 import { padDimension } from './padding.js'
 import type { TrainingCall, TrainingKernel } from './training-call.js'
 
@@ -37,8 +37,6 @@ interface Kernel extends TrainingKernel {
   survivorCount(): number
 }
 
-const module = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
-
 /** The kernel over one arena, and views of all of it. */
 interface Instance {
   readonly kernel: Kernel
@@ -61,7 +59,7 @@ function instanceOf(memory: WebAssembly.Memory): Instance {
   const abort = (): never => {
     throw new Error('the kernel stopped at an assertion')
   }
-  const kernel = new WebAssembly.Instance(module, { env: { memory, abort } }).exports as Kernel
+  const kernel = new WebAssembly.Instance(kernelModule, { env: { memory, abort } }).exports as Kernel
   const made = { kernel, ...viewsOf(buffer) }
   instances.set(memory, made)
   return made

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, mkdir, readFile, statfs } from 'node:fs/promises'
+import { access, mkdir, statfs } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { toGatewayError } from '../core/errors.js'
@@ -72,9 +72,8 @@ function checkSimd(): Finding {
 
 const checkKernel = (): Promise<Finding> =>
   attempt('kernel', async () => {
-    const bytes = await readFile(new URL('../cache/kernel.wasm', import.meta.url))
-    new WebAssembly.Module(bytes)
-    return `${formatBytes(bytes.length)}, compiles`
+    const { hasRelaxedSimd } = await import('../cache/kernel-module.js')
+    return `compiles, ${hasRelaxedSimd ? 'with' : 'without'} relaxed SIMD`
   })
 
 const checkDuckDb = (): Promise<Finding> =>

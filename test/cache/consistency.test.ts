@@ -146,6 +146,7 @@ test('law 4: a pull that hangs, deaf to its signal, ends with its time, and with
   source.batchRows = 20
   await ask(cache, source.collection(), vector)
   await cache.invalidate(source.collection().ref)
+  await pool.giveBackEmpty()
   const bytesFree = pool.bytesFree
   for (const end of ['time', 'invalidation']) {
     const pulling = gate()
@@ -166,6 +167,7 @@ test('law 4: a pull that hangs, deaf to its signal, ends with its time, and with
     }
   }
   await cache.invalidate(source.collection().ref)
+  await pool.giveBackEmpty()
   expect(pool.bytesFree).toBe(bytesFree)
 })
 

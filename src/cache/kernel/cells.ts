@@ -14,6 +14,7 @@ import {
   scratchPrincipalAt,
   scratchTableAt,
 } from './layout'
+import { lookUp } from './lanes'
 import { measureRest, projectionError, rest, restError } from './principal'
 
 /** What the threshold is worth in the table: sums are of 8 bits and stop at 255. */
@@ -138,20 +139,20 @@ export function rowsWithinCells(start: u32): u32 {
   for (; code < end; code += 64, entry += 64) {
     let c = v128.load(code)
     let t = v128.load(entry)
-    s0 = i8x16.add_sat_u(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, i8x16.swizzle(t, i8x16.shr_u(c, 4)))
+    s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
     c = v128.load(code, 16)
     t = v128.load(entry, 16)
-    s0 = i8x16.add_sat_u(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, i8x16.swizzle(t, i8x16.shr_u(c, 4)))
+    s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
     c = v128.load(code, 32)
     t = v128.load(entry, 32)
-    s0 = i8x16.add_sat_u(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, i8x16.swizzle(t, i8x16.shr_u(c, 4)))
+    s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
     c = v128.load(code, 48)
     t = v128.load(entry, 48)
-    s0 = i8x16.add_sat_u(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, i8x16.swizzle(t, i8x16.shr_u(c, 4)))
+    s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
   }
   const most = i8x16.splat(<i8>limit)
   return <u32>i8x16.bitmask(i8x16.le_u(s0, most)) | (<u32>i8x16.bitmask(i8x16.le_u(s1, most)) << 16)

@@ -52,6 +52,13 @@ export function sumI32(v: v128): i32 {
   return i32x4.extract_lane(v, 0) + i32x4.extract_lane(v, 1) + i32x4.extract_lane(v, 2) + i32x4.extract_lane(v, 3)
 }
 
+/** The byte of a table of sixteen that each index, below 16, names; of relaxed_swizzle only what every machine agrees on. */
+// @ts-ignore: decorator
+@inline
+export function lookUp(table: v128, indices: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(table, indices) : i8x16.swizzle(table, indices)
+}
+
 /** Sums of four vectors, one a lane. */
 // @ts-ignore: decorator
 @inline

@@ -191,8 +191,12 @@ export const scratchPrefixIntegersAt = 495872
 export const scratchCellPointAt = 497920
 /** f64[kMax]: the smallest upper bounds (ceiling.ts). */
 export const scratchCeilingAt = 498432
-/** scratchCeilingAt + 8 * kMax. */
-export const scratchBytes = 578432
+/** Table sums of groups that were scanned in part, u16[sumsKept][32] in the order of lanes, and u32[sumsKept]: 1 + whose they are. */
+export const scratchSumsAt = 578432
+export const scratchSumOwnersAt = 643968
+export const sumsKept = 1024
+/** scratchSumOwnersAt + 4 * sumsKept. */
+export const scratchBytes = 648064
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

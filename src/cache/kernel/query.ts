@@ -21,8 +21,10 @@ import { preparePrefix } from './prefix'
 import { project } from './principal'
 import { rotate, rotationError } from './rotation'
 
-/** Table entries are 0 to 63: four of them fit a byte, so sums are widened once in four groups. */
-const tableMax: f64 = 63
+/** Sums of four entries fit a byte, each rounded up by a half at most, so they are widened once in four. */
+const tableMax: f64 = 253
+/** Coordinates that four entries are of, in bytes; divides those of every padded vector. */
+const widenedBytes: usize = 64
 
 /** Bytes of a float32 vector, padding included. */
 export let queryBytes: usize = 0
@@ -103,14 +105,18 @@ function centroidStepMin(codebook: usize, length: f64): f32 {
   return <f32>((length * load<f64>(codebook, codebookIntegerNormMaxAt)) / 2.1e9)
 }
 
-/** For every four coordinates, the sixteen sums of plus or minus them, in 6-bit steps. */
+/** For every four coordinates, the sixteen sums of plus or minus them, in steps of an integer. */
 function prepareTable(table: usize, rotated: usize, bytes: usize): void {
   let widest: f32 = 0
   let total: f64 = 0
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const sum = sumF32(f32x4.abs(v128.load(rotated + at)))
-    widest = max<f32>(widest, sum)
-    total += <f64>sum
+  for (let at: usize = 0; at < bytes; at += widenedBytes) {
+    let width: f32 = 0
+    for (let i: usize = 0; i < widenedBytes; i += 16) {
+      const sum = sumF32(f32x4.abs(v128.load(rotated + at + i)))
+      width += sum
+      total += <f64>sum
+    }
+    widest = max<f32>(widest, width)
   }
   const step: f32 = max<f32>(1e-30, (2 * widest) / <f32>tableMax)
   const inverse = f32x4.splat(1 / step)

@@ -1,16 +1,23 @@
 /** 1-bit codes of a range of rows. */
 import { putCandidate, putLanes } from './candidates'
-import { blockBitsAt, groupRows, scratchTableAt } from './layout'
+import { blockBitsAt, groupRows, scratchSumOwnersAt, scratchSumsAt, scratchTableAt, sumsKept } from './layout'
+import { lookUp } from './lanes'
 import { bitBias, bitError, bitGround, bitLimit, bitStep } from './limits'
 import { queryBytes } from './query'
 import { allowedRows, candidates, lanes } from './rows'
 
 let bits: usize = 0
 let table: usize = 0
+/** Sums do not depend on the cluster: a group that several clusters share is summed for the first of them. */
+let keptSums: usize = 0
+let owners: usize = 0
 
 export function beginBits(block: usize, scratch: usize): void {
   bits = block + load<u32>(block, blockBitsAt)
   table = scratch + scratchTableAt
+  keptSums = scratch + scratchSumsAt
+  owners = scratch + scratchSumOwnersAt
+  memory.fill(owners, 0, sumsKept << 2)
 }
 
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
@@ -36,41 +43,62 @@ export function scanBits(from: u32, to: u32, found: i32): i32 {
       }
       continue
     }
-    // 16-bit sums of even and odd rows: `a` holds even + 256 * odd, `b` odd.
-    let a0 = i16x8.splat(0)
-    let b0 = a0
-    let a1 = a0
-    let b1 = a0
     const end = group + bytes
-    let entry = table
-    for (let code = group; code < end; code += 64, entry += 64) {
-      let c = v128.load(code)
-      let t = v128.load(entry)
-      let s0 = i8x16.swizzle(t, v128.and(c, lowNibbles))
-      let s1 = i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles))
-      c = v128.load(code, 16)
-      t = v128.load(entry, 16)
-      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-      c = v128.load(code, 32)
-      t = v128.load(entry, 32)
-      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-      c = v128.load(code, 48)
-      t = v128.load(entry, 48)
-      s0 = i8x16.add(s0, i8x16.swizzle(t, v128.and(c, lowNibbles)))
-      s1 = i8x16.add(s1, i8x16.swizzle(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-      a0 = i16x8.add(a0, s0)
-      b0 = i16x8.add(b0, i16x8.shr_u(s0, 8))
-      a1 = i16x8.add(a1, s1)
-      b1 = i16x8.add(b1, i16x8.shr_u(s1, 8))
+    const index = row / groupRows
+    const owner = owners + (<usize>(index & (sumsKept - 1)) << 2)
+    const kept = keptSums + (<usize>(index & (sumsKept - 1)) << 6)
+    let r0: v128
+    let r1: v128
+    let r2: v128
+    let r3: v128
+    if (load<u32>(owner) == index + 1) {
+      r0 = v128.load(kept)
+      r1 = v128.load(kept, 16)
+      r2 = v128.load(kept, 32)
+      r3 = v128.load(kept, 48)
+    } else {
+      // 16-bit sums of even and odd rows: `a` holds even + 256 * odd, `b` odd.
+      let a0 = i16x8.splat(0)
+      let b0 = a0
+      let a1 = a0
+      let b1 = a0
+      let entry = table
+      for (let code = group; code < end; code += 64, entry += 64) {
+        let c = v128.load(code)
+        let t = v128.load(entry)
+        let s0 = lookUp(t, v128.and(c, lowNibbles))
+        let s1 = lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles))
+        c = v128.load(code, 16)
+        t = v128.load(entry, 16)
+        s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
+        s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+        c = v128.load(code, 32)
+        t = v128.load(entry, 32)
+        s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
+        s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+        c = v128.load(code, 48)
+        t = v128.load(entry, 48)
+        s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
+        s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+        a0 = i16x8.add(a0, s0)
+        b0 = i16x8.add(b0, i16x8.shr_u(s0, 8))
+        a1 = i16x8.add(a1, s1)
+        b1 = i16x8.add(b1, i16x8.shr_u(s1, 8))
+      }
+      a0 = i16x8.sub(a0, i16x8.shl(b0, 8))
+      a1 = i16x8.sub(a1, i16x8.shl(b1, 8))
+      r0 = v128.shuffle<i16>(a0, b0, 0, 8, 1, 9, 2, 10, 3, 11)
+      r1 = v128.shuffle<i16>(a0, b0, 4, 12, 5, 13, 6, 14, 7, 15)
+      r2 = v128.shuffle<i16>(a1, b1, 0, 8, 1, 9, 2, 10, 3, 11)
+      r3 = v128.shuffle<i16>(a1, b1, 4, 12, 5, 13, 6, 14, 7, 15)
+      if (row < from || row + groupRows > to) {
+        store<u32>(owner, index + 1)
+        v128.store(kept, r0)
+        v128.store(kept, r1, 16)
+        v128.store(kept, r2, 32)
+        v128.store(kept, r3, 48)
+      }
     }
-    a0 = i16x8.sub(a0, i16x8.shl(b0, 8))
-    a1 = i16x8.sub(a1, i16x8.shl(b1, 8))
-    const r0 = v128.shuffle<i16>(a0, b0, 0, 8, 1, 9, 2, 10, 3, 11)
-    const r1 = v128.shuffle<i16>(a0, b0, 4, 12, 5, 13, 6, 14, 7, 15)
-    const r2 = v128.shuffle<i16>(a1, b1, 0, 8, 1, 9, 2, 10, 3, 11)
-    const r3 = v128.shuffle<i16>(a1, b1, 4, 12, 5, 13, 6, 14, 7, 15)
     const e0 = bitBound(i32x4.extend_low_i16x8_u(r0), end, step, bias, ground, error)
     const e1 = bitBound(i32x4.extend_high_i16x8_u(r0), end + 16, step, bias, ground, error)
     const e2 = bitBound(i32x4.extend_low_i16x8_u(r1), end + 32, step, bias, ground, error)
