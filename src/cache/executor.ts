@@ -93,6 +93,13 @@ export interface ScanReply {
   readonly waitMs: number
 }
 
+/** A scan that another thread may do meanwhile. Finish or abandon it, once. */
+export interface BegunScan {
+  finish(): ScanReply
+  /** Returns when nothing reads the job's blocks for it any more. */
+  abandon(): void
+}
+
 /** Steps of training that may run in any order and at the same time. */
 export interface TrainJob {
   readonly arena: ArenaHandle
@@ -105,6 +112,8 @@ export interface KernelExecutor {
   /** Scratch areas that its tasks need in every arena. */
   readonly scratchSlots: number
   encode(job: EncodeJob, options: { readonly signal: AbortSignal }): Promise<void>
+  /** Leaves a scan that `scanAtOnce` would run inline to a thread that has time before `finish`; null when there is none, or it is not worth it. */
+  beginScan(job: ScanJob): BegunScan | null
   /** Runs inline when that is cheaper than handing over; null, and nothing is done, when it is not. */
   scanAtOnce(job: ScanJob): ScanReply | null
   /** Runs inline when that is cheaper than handing over, else on a worker. A worker's death rejects with LG_INTERNAL after one retry. */

@@ -5,11 +5,12 @@ import { checkAnswer } from './answer-check.js'
 import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
 import type { GraphKeeper } from './hnsw/graph-keeper.js'
-import { isDeleted, type SearchTarget, searchAtOnce, searchSegments } from './search.js'
+import { beginSearch, isDeleted, type SearchTarget, searchSegments } from './search.js'
 import type { ResidentSegment, Segment } from './segment.js'
 import { pinCodebooks, unpinCodebooks } from './shelf.js'
 import type {
   AnswerCheck,
+  BegunSearch,
   CachedCollection,
   CallOptions,
   PinnedVersion,
@@ -89,10 +90,10 @@ class PinnedSegments implements PinnedVersion {
     return answer ?? searchSegments(this.#target, query, options)
   }
 
-  searchAtOnce(query: ShardQuery): ShardAnswer | null {
+  beginSearch(query: ShardQuery, ahead: boolean): BegunSearch | null {
     // Only a graph can say whether it would answer.
     if (this.#options.graph !== null && query.contract.kind === 'target') return null
-    return searchAtOnce(this.#target, query)
+    return beginSearch(this.#target, query, ahead)
   }
 
   check(query: ShardQuery, answer: ShardAnswer): AnswerCheck {

@@ -5,14 +5,14 @@ import { formatPredicate } from '../core/predicate.js'
 import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
 import type { AllowBitmap } from './allow-slots.js'
 import type { MemoryBudget } from './budget.js'
-import type { KernelExecutor, ScanChoice, ScanJob, ScanReply } from './executor.js'
+import type { BegunScan, KernelExecutor, ScanChoice, ScanJob, ScanReply } from './executor.js'
 import { evaluateFilter } from './filter.js'
 import { type Deferred, rerank } from './rerank.js'
 import { complement, countRows, trim } from './row-bitmap.js'
 import type { ResidentSegment } from './segment.js'
 import { type Group, hitAt, jobOf, type MaskedSegment, mergeHits, type Place, type Shelf } from './shelf.js'
 import { everyCluster, tunedScan } from './tuning.js'
-import type { ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
+import type { BegunSearch, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 export interface SearchTarget {
   /** In version order, pinned. */
@@ -43,34 +43,85 @@ export async function searchSegments(
 }
 
 /**
- * The same when nothing has to be waited for: no filter evaluated, no row ranked or read from disk, no thread called, and no
- * query unlike those that were measured; else null.
+ * The same when nothing has to be waited for: no filter evaluated, no row ranked or read from disk, and no query unlike those
+ * that were measured; else null.
+ * @param ahead whether there is time until `finish` in which another thread may scan
  */
-export function searchAtOnce(target: SearchTarget, query: ShardQuery): ShardAnswer | null {
-  const startedMs = performance.now()
+export function beginSearch(target: SearchTarget, query: ShardQuery, ahead: boolean): BegunSearch | null {
   const bitmaps: (AllowBitmap | null)[] = []
-  try {
-    const places = placesAtOnce(target, query, bitmaps)
-    if (places === null) return null
-    const groups = tuneGroups(places, query, target.choice)
-    let best: readonly ShardHit[] = []
-    let rowsScanned = 0
-    let bytesScanned = 0
-    let nearer = query.distanceMax
-    for (const group of groups) {
-      const reply = target.executor.scanAtOnce(jobOf(group, query, nearer))
-      if (reply === null || reply.tiesLost || reply.survivors.lowers.length > 0 || reply.unread.length > 0) return null
-      rowsScanned += reply.rowsScanned
-      bytesScanned += reply.bytesScanned
-      best = mergeHits(best, hitsOf(group.shelves, reply), query.k)
-      if (reply.distances.length >= query.k) nearer = Math.min(nearer, reply.distances[query.k - 1]!)
+  const places = placesAtOnce(target, query, bitmaps)
+  return places === null ? null : new SearchAtOnce(target, query, { places, bitmaps, ahead })
+}
+
+class SearchAtOnce implements BegunSearch {
+  readonly #target: SearchTarget
+  readonly #query: ShardQuery
+  readonly #places: readonly Place[]
+  /** Held. */
+  readonly #bitmaps: readonly (AllowBitmap | null)[]
+  readonly #groups: readonly Group[]
+  readonly #startedMs = performance.now()
+  /** Of the first group: the others begin with what it leaves. */
+  readonly #scan: BegunScan | null
+
+  constructor(
+    target: SearchTarget,
+    query: ShardQuery,
+    {
+      places,
+      bitmaps,
+      ahead,
+    }: {
+      readonly places: readonly Place[]
+      readonly bitmaps: readonly (AllowBitmap | null)[]
+      readonly ahead: boolean
+    },
+  ) {
+    this.#target = target
+    this.#query = query
+    this.#places = places
+    this.#bitmaps = bitmaps
+    this.#groups = tuneGroups(places, query, target.choice)
+    const first = this.#groups[0]
+    this.#scan = ahead && first !== undefined ? target.executor.beginScan(jobOf(first, query, query.distanceMax)) : null
+  }
+
+  finish(): ShardAnswer | null {
+    const query = this.#query
+    const groups = this.#groups
+    const startedMs = this.#scan === null ? performance.now() : this.#startedMs
+    try {
+      const begun = this.#scan?.finish() ?? null
+      if (!this.#places.every(isStillThere)) return null
+      let best: readonly ShardHit[] = []
+      let rowsScanned = 0
+      let bytesScanned = 0
+      let nearer = query.distanceMax
+      for (const [i, group] of groups.entries()) {
+        const reply = (i === 0 ? begun : null) ?? this.#target.executor.scanAtOnce(jobOf(group, query, nearer))
+        if (reply === null || reply.tiesLost || reply.survivors.lowers.length > 0 || reply.unread.length > 0)
+          return null
+        rowsScanned += reply.rowsScanned
+        bytesScanned += reply.bytesScanned
+        best = mergeHits(best, hitsOf(group.shelves, reply), query.k)
+        if (reply.distances.length >= query.k) nearer = Math.min(nearer, reply.distances[query.k - 1]!)
+      }
+      if (areUnlikeMeasured(groups, best, query.k)) return null
+      const searchMs = performance.now() - startedMs
+      const { contract, recallExpected } = achieved(groups, query.contract)
+      return { hits: best, contract, recallExpected, rowsScanned, bytesScanned, searchMs, waitMs: 0 }
+    } finally {
+      this.#release()
     }
-    if (areUnlikeMeasured(groups, best, query.k)) return null
-    const searchMs = performance.now() - startedMs
-    const { contract, recallExpected } = achieved(groups, query.contract)
-    return { hits: best, contract, recallExpected, rowsScanned, bytesScanned, searchMs, waitMs: 0 }
-  } finally {
-    for (const bitmap of bitmaps) bitmap?.release()
+  }
+
+  abandon(): void {
+    this.#scan?.abandon()
+    this.#release()
+  }
+
+  #release(): void {
+    for (const bitmap of this.#bitmaps) bitmap?.release()
   }
 }
 

@@ -105,6 +105,13 @@ interface CheckedSegment {
   readonly clusters: number
 }
 
+/** A search that takes no waiting. Finish or abandon it, once, before its version is released. */
+export interface BegunSearch {
+  /** Null when it turns out to take waiting: search again. */
+  finish(): ShardAnswer | null
+  abandon(): void
+}
+
 /** One generation, held resident until released. Release exactly once. */
 export interface PinnedVersion {
   readonly ref: CollectionRef
@@ -122,8 +129,11 @@ export interface PinnedVersion {
   /** When the source last said that this was its generation, milliseconds since the epoch. */
   readonly checkedAtMs: number
   search(query: ShardQuery, options: CallOptions): Promise<ShardAnswer>
-  /** What `search` would answer when it takes no waiting and no other thread; else null. */
-  searchAtOnce(query: ShardQuery): ShardAnswer | null
+  /**
+   * What `search` would answer when it takes no waiting; else null.
+   * @param ahead whether there is time until `finish` in which another thread may scan
+   */
+  beginSearch(query: ShardQuery, ahead: boolean): BegunSearch | null
   /** A check of what `search` answered, to be run now or after the release. Copies what it needs of `query`. */
   check(query: ShardQuery, answer: ShardAnswer): AnswerCheck
   /** Live rows with this id, in (part, row) order. */

@@ -23,7 +23,7 @@ export async function auditQuery(
       seen.push({ version, asked, answer })
     },
   }
-  await search({ ...query, requireComplete: true }, { ...context, audit: observer }, pins, deadline)
+  await search({ ...query, requireComplete: true }, { ...context, audit: observer }, { pins, deadline, together: null })
   const reports: AuditReport[] = []
   for (const { version, asked, answer } of seen) {
     const check = version.check(asked, answer)

@@ -12,7 +12,7 @@ import { auditQuery } from './audit-query.js'
 import { createCatalog, type OpenSource } from './catalog.js'
 import { type Deadline, openDeadline } from './deadline.js'
 import { explainPlan } from './explain.js'
-import type { CollectionSummary, Gateway, GatewayEvent, SourceConfig, SourceSummary } from './gateway.js'
+import type { CollectionSummary, Gateway, GatewayEvent, SearchOptions, SourceConfig, SourceSummary } from './gateway.js'
 import type { Log } from './log.js'
 import { openPins, type Pins } from './pins.js'
 import { type ConsistencyOf, checkKnownSpaces, defaultConsistency, planQuery, stricter } from './planner.js'
@@ -61,6 +61,8 @@ function bundleDirectory(
 
 /** Queries of a batch that run side by side. */
 const batchConcurrentMax = 16
+/** The lanes of a batch begin one after the other, before any of them goes on. */
+const othersBegin = (): Promise<void> => Promise.resolve()
 /** After this long others, cancellations and deadlines get their turn: answers given at once leave them none. */
 const batchTurnMs = 5
 
@@ -134,8 +136,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       pins.close()
     }
   }
-  const searchOne = (query: Query, signal: AbortSignal): Promise<Answer> =>
-    within(signal, query.deadlineMs, (pins, deadline) => search(query, context, pins, deadline))
+  const searchOne = (query: Query, { signal, together }: SearchOptions): Promise<Answer> =>
+    within(signal, query.deadlineMs, (pins, deadline) =>
+      search(query, context, { pins, deadline, together: together ?? null }),
+    )
 
   const summarize = (collection: CachedCollection): CollectionSummary => ({
     ref: collection.ref,
@@ -169,7 +173,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   return {
-    search: (query, { signal }) => searchOne(query, signal),
+    search: searchOne,
 
     async searchBatch(queries, { signal }) {
       // One version for all, so the strictest query decides how fresh it is.
@@ -201,7 +205,7 @@ export function createGateway(options: GatewayOptions): Gateway {
             const leftMs = query.deadlineMs - (clock.monotonicMs() - startMs)
             const deadline = openDeadline(whole.signal, Math.max(0, leftMs))
             try {
-              answers[i] = await search(query, shared, pins, deadline)
+              answers[i] = await search(query, shared, { pins, deadline, together: othersBegin })
             } catch (error) {
               answers[i] = toGatewayError(error)
             } finally {
@@ -223,7 +227,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       return explainPlan(plan, query, cache)
     },
 
-    verify: (receipt, parse, { signal }) => verifyReceipt(receipt, parse, (query) => searchOne(query, signal)),
+    verify: (receipt, parse, { signal }) => verifyReceipt(receipt, parse, (query) => searchOne(query, { signal })),
 
     async audit(query, { signal }) {
       if (auditing)

@@ -39,18 +39,27 @@ interface FanOut {
   readonly clock: Clock
 }
 
-/**
- * One outcome a shard, in the order of `shards`, at the latest when the deadline ends. What is still under way then goes on
- * by itself: a pull for those who ask next, a search until it notices the signal; its result is dropped and its pin
- * released.
- */
-export function fanOut(
-  shards: readonly Shard[],
-  query: ShardQuery,
-  context: FanOut,
-): readonly ShardOutcome[] | Promise<readonly ShardOutcome[]> {
-  const outcomes = searchAllAtOnce(shards, query, context)
-  return outcomes.every((outcome) => outcome !== null) ? outcomes : searchLeft(shards, outcomes, query, context)
+/** Begun for every shard that nothing has to be waited for. Finish it, once. */
+export interface BegunFanOut {
+  /**
+   * One outcome a shard, in the order of `shards`, at the latest when the deadline ends. What is still under way then goes on
+   * by itself: a pull for those who ask next, a search until it notices the signal; its result is dropped and its pin
+   * released.
+   */
+  finish(): readonly ShardOutcome[] | Promise<readonly ShardOutcome[]>
+}
+
+/** @param ahead whether there is time until `finish` in which threads may scan */
+export function beginFanOut(shards: readonly Shard[], query: ShardQuery, context: FanOut, ahead: boolean): BegunFanOut {
+  const isPossible = shards.length <= shardsAtOnceMax && context.deadline.state === 'running'
+  const begun = shards.map((shard) => (isPossible ? beginShard(shard, query, context, ahead) : null))
+  return {
+    finish() {
+      const isLate = context.deadline.state !== 'running'
+      const outcomes = begun.map((shard) => (isLate ? shard?.abandon() : shard?.finish()) ?? null)
+      return outcomes.every((outcome) => outcome !== null) ? outcomes : searchLeft(shards, outcomes, query, context)
+    },
+  }
 }
 
 /** @param outcomes null for shards that are still to be searched; filled in */
@@ -121,30 +130,44 @@ const late = (shard: Shard, cache: VectorCache): ShardOutcome => {
     : { kind: 'priming', shard, retryAfterMs }
 }
 
-/** Outcomes of the shards that nothing has to be waited for, null for the others. */
-function searchAllAtOnce(shards: readonly Shard[], query: ShardQuery, context: FanOut): (ShardOutcome | null)[] {
-  const isPossible = shards.length <= shardsAtOnceMax && context.deadline.state === 'running'
-  return shards.map((shard) => (isPossible ? searchAtOnce(shard, query, context) : null))
+/** As BegunFanOut, of one shard. */
+interface BegunShard {
+  /** Null when it has to be waited for after all. */
+  finish(): ShardOutcome | null
+  abandon(): void
 }
 
-/** Synchronous, so that no deadline passes and nobody cancels meanwhile. */
-function searchAtOnce(shard: Shard, query: ShardQuery, context: FanOut): ShardOutcome | null {
+/** Null when something has to be waited for. */
+function beginShard(shard: Shard, query: ShardQuery, context: FanOut, ahead: boolean): BegunShard | null {
   const { pins, audit, clock } = context
   const startMs = clock.monotonicMs()
   try {
     const version = pins.atOnce(shard.collection, shard.wanted)
     if (version === null) return null
     const pinMs = clock.monotonicMs() - startMs
-    if (version.rows === 0) return { kind: 'hits', shard, version, answer: nothing, pinMs }
-    if (version.dimension !== query.vector.length) return { kind: 'mismatch', shard, version }
-    const answer = version.searchAtOnce(query)
-    if (answer === null) return null
-    audit?.observe(version, query, answer)
-    return { kind: 'hits', shard, version, answer, pinMs }
+    if (version.rows === 0) return known({ kind: 'hits', shard, version, answer: nothing, pinMs })
+    if (version.dimension !== query.vector.length) return known({ kind: 'mismatch', shard, version })
+    const begun = version.beginSearch(query, ahead)
+    if (begun === null) return null
+    return {
+      finish() {
+        try {
+          const answer = begun.finish()
+          if (answer === null) return null
+          audit?.observe(version, query, answer)
+          return { kind: 'hits', shard, version, answer, pinMs }
+        } catch (cause) {
+          return failureOf(shard, cause)
+        }
+      },
+      abandon: () => begun.abandon(),
+    }
   } catch (cause) {
-    return failureOf(shard, cause)
+    return known(failureOf(shard, cause))
   }
 }
+
+const known = (outcome: ShardOutcome): BegunShard => ({ finish: () => outcome, abandon: () => {} })
 
 async function searchShard(shard: Shard, query: ShardQuery, context: FanOut): Promise<ShardOutcome> {
   const { pins, deadline, audit, clock } = context

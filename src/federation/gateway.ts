@@ -25,6 +25,11 @@ interface CallOptions {
   readonly signal: AbortSignal
 }
 
+export interface SearchOptions extends CallOptions {
+  /** Resolves when the queries that came together have all begun: until then threads may scan for them. Never rejects. */
+  readonly together?: () => Promise<void>
+}
+
 export interface CollectionSummary {
   readonly ref: CollectionRef
   readonly info: CollectionInfo
@@ -125,7 +130,7 @@ export type GatewayEvent =
 
 export interface Gateway {
   /** Law 1 to 9. Rejects with a GatewayError when nothing could answer. */
-  search(query: Query, options: CallOptions): Promise<Answer>
+  search(query: Query, options: SearchOptions): Promise<Answer>
   /** One answer or error a query, in order; all see the same generations. */
   searchBatch(queries: readonly Query[], options: CallOptions): Promise<readonly (Answer | GatewayError)[]>
   explain(query: Query, options: CallOptions): Promise<QueryPlan>

@@ -4,8 +4,11 @@ import type { Compared, CompareWork } from '../cache/compare-rows.js'
 import type { ArenaHandle } from '../cache/executor.js'
 import type { EncodeWork, Hits, ScanWork } from '../cache/kernel.js'
 import type { TrainingCall } from '../cache/training-call.js'
+import type { ServeScans } from './scan-thread.js'
 
 export type WorkerTask =
+  /** Ends when the ring is closed. */
+  | ({ readonly kind: 'serve' } & ServeScans)
   /** Does nothing: measures the way there and back. */
   | { readonly kind: 'ping' }
   | { readonly kind: 'encode'; readonly arena: ArenaHandle; readonly slot: number; readonly work: EncodeWork }
@@ -17,6 +20,7 @@ export type WorkerTask =
 /** The reply to each kind of task. `ms`: time in the kernel. */
 export interface WorkerReplies {
   readonly ping: null
+  readonly serve: null
   readonly encode: { readonly maxima: Float64Array; readonly ms: number }
   readonly compare: Compared
   readonly train: { readonly ms: number }

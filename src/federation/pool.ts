@@ -4,7 +4,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
 import { type Compared, type CompareWork, compareRows } from '../cache/compare-rows.js'
-import type { EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
+import type { BegunScan, EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
 import { groupRows } from '../cache/kernel/layout.js'
 import {
   type EncodeWork,
@@ -20,6 +20,7 @@ import {
 import { cutRanges, planScan, type ScanPlan } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
+import { type ScanDone, ScansAhead } from './scans-ahead.js'
 
 /**
  * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer; a thread that
@@ -30,6 +31,8 @@ const unitMs = { shared: 2, alone: 5 }
 const tasksPerThread = 2
 /** A query is not split into shares smaller than this, and one that is shorter may be answered inline by a thread with time. */
 const shareMs = 1
+/** Waking a thread costs about as much as a shorter scan. */
+const aheadMsMin = 0.01
 /** First guesses of what a scan gets through, bytes of its blocks a millisecond, corrected by every scan. */
 const bytesPerMsGuess = { flat: 4_000_000, clustered: 40_000_000 }
 /** Codebooks whose throughput is remembered. */
@@ -57,6 +60,8 @@ class WorkerPool implements KernelExecutor {
   readonly workers: number
   readonly scratchSlots: number
   readonly #threads: Piscina<WorkerTask> | null
+  /** Null without threads. */
+  readonly #ahead: ScansAhead | null
   readonly #slots: Slots
   #closed = false
   /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
@@ -73,7 +78,9 @@ class WorkerPool implements KernelExecutor {
 
   constructor(workers: number) {
     this.workers = workers
-    this.scratchSlots = tasksPerThread * workers + 1
+    const slots = tasksPerThread * workers + 1
+    this.scratchSlots = workers === 0 ? slots : slots + 1
+    this.#ahead = workers === 0 ? null : new ScansAhead(slots)
     this.#slots = new Slots(workers)
     this.#threads =
       workers === 0
@@ -121,6 +128,25 @@ class WorkerPool implements KernelExecutor {
       await run('arrange', rows)
     }
     finishBlock(memory, job.block, await run('encode', rowsEach))
+  }
+
+  beginScan(job: ScanJob): BegunScan | null {
+    const ahead = this.#ahead
+    if (ahead === null) return null
+    const plan = planScan(job)
+    const estimatedMs = plan.bytes / this.#rate(job, plan)
+    if (estimatedMs < aheadMsMin || estimatedMs > this.#inlineMsMax) return null
+    if (plan.ranges.some(({ vectors }) => vectors === 0)) return null
+    const begun = ahead.begin(job.arena, plan.work, () => timeScan(job, plan))
+    if (begun === null) return null
+    return {
+      finish: () => {
+        const { hits, ms } = ahead.finish(begun, this.#inlineMsMax)
+        this.#learn(job, plan, ms)
+        return finish(hits, plan, job.k, ms, 0)
+      },
+      abandon: () => ahead.abandon(begun, this.#inlineMsMax),
+    }
   }
 
   scanAtOnce(job: ScanJob): ScanReply | null {
@@ -193,6 +219,10 @@ class WorkerPool implements KernelExecutor {
   }
 
   async forget(arenaId: number): Promise<void> {
+    await Promise.all([this.#forgetInTasks(arenaId), this.#ahead?.forget(arenaId)])
+  }
+
+  async #forgetInTasks(arenaId: number): Promise<void> {
     const threads = this.#threads
     if (threads === null) return
     const told = new Set<number>()
@@ -207,11 +237,9 @@ class WorkerPool implements KernelExecutor {
   }
 
   #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {
-    const started = performance.now()
-    const hits = runScan(job.arena.memory, 0, plan.work)
-    const scanMs = performance.now() - started
-    this.#learn(job, plan, scanMs)
-    return finish(hits, plan, job.k, scanMs, 0)
+    const { hits, ms } = timeScan(job, plan)
+    this.#learn(job, plan, ms)
+    return finish(hits, plan, job.k, ms, 0)
   }
 
   #rate(job: ScanJob, plan: ScanPlan): number {
@@ -274,12 +302,19 @@ class WorkerPool implements KernelExecutor {
     this.#slots.close()
     await this.#roundTrip.catch(() => undefined) // threads that cannot start have nothing to finish
     // Tasks are short, so they are let finish: destroy() would make their late replies an error event that nobody awaits.
-    await this.#threads?.close()
+    await Promise.all([this.#threads?.close(), this.#ahead?.close()])
   }
 }
 
 /** Of arena, codebook (an offset of 32 bits) and stage (below 8). */
 const rateKey = (job: ScanJob, plan: ScanPlan): number => (job.arena.id * 8 + plan.work.stage) * 2 ** 32 + job.codebook
+
+/** On the calling thread. */
+function timeScan(job: ScanJob, plan: ScanPlan): ScanDone {
+  const started = performance.now()
+  const hits = runScan(job.arena.memory, 0, plan.work)
+  return { hits, ms: performance.now() - started }
+}
 
 function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: number): ScanReply {
   const { distances, blocks, rows } = hits

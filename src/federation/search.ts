@@ -9,7 +9,7 @@ import type { Catalog } from './catalog.js'
 import { certificateOf, weakest } from './certificate.js'
 import { checkCost } from './cost.js'
 import type { Deadline } from './deadline.js'
-import { fanOut, type ShardOutcome } from './fan-out.js'
+import { beginFanOut, type ShardOutcome } from './fan-out.js'
 import type { Log } from './log.js'
 import { fuseRanks, mergeTopK } from './merge.js'
 import type { Pins } from './pins.js'
@@ -31,8 +31,19 @@ export interface SearchContext {
 
 type Hits = Extract<ShardOutcome, { readonly kind: 'hits' }>
 
-/** @param pins may be shared with other queries, which then see the same generations; stays open */
-export async function search(query: Query, context: SearchContext, pins: Pins, deadline: Deadline): Promise<Answer> {
+interface Request {
+  /** May be shared with other queries, which then see the same generations; stays open. */
+  readonly pins: Pins
+  readonly deadline: Deadline
+  /** See `SearchOptions`; null: there are no others. */
+  readonly together: (() => Promise<void>) | null
+}
+
+export async function search(
+  query: Query,
+  context: SearchContext,
+  { pins, deadline, together }: Request,
+): Promise<Answer> {
   const { catalog, consistencyOf } = context
   const plan =
     planAtOnce(catalog, query, consistencyOf) ?? (await deadline.race(planQuery(catalog, query, consistencyOf)))
@@ -42,11 +53,14 @@ export async function search(query: Query, context: SearchContext, pins: Pins, d
   checkKnownSpaces(plan, query, vector.length, context.cache)
 
   const { k, recall: contract, filter, distanceMax } = query
-  const fanned = fanOut(
+  const begun = beginFanOut(
     plan.shards,
     { vector, k, contract, filter, distanceMax },
     { cache: context.cache, pins, deadline, audit: context.audit, clock: context.clock },
+    together !== null,
   )
+  if (together !== null) await together()
+  const fanned = begun.finish()
   const outcomes = fanned instanceof Promise ? await fanned : fanned
   report(outcomes, context.log)
   checkPinnedSpaces(outcomes, query, vector.length)

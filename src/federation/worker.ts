@@ -4,6 +4,7 @@ import { compareRows } from '../cache/compare-rows.js'
 import type { ArenaHandle } from '../cache/executor.js'
 import { runEncode, runScan, runTraining } from '../cache/kernel.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
+import { serveScans } from './scan-thread.js'
 
 /** Every message makes a new object for the same memory; keeping the first keeps its kernel instance. */
 const memories = new Map<number, WebAssembly.Memory>()
@@ -18,6 +19,10 @@ function memoryOf(arena: ArenaHandle): WebAssembly.Memory {
 /** Entry point of a worker thread: one call a task. */
 export default function runTask(task: WorkerTask): WorkerReplies[WorkerTask['kind']] {
   if (task.kind === 'ping') return null
+  if (task.kind === 'serve') {
+    serveScans(task)
+    return null
+  }
   if (task.kind === 'compare') return compareRows(task.work)
   if (task.kind === 'forget') {
     memories.delete(task.arenaId)

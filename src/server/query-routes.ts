@@ -28,8 +28,9 @@ export function queryRoutes(context: ServerContext) {
   }
 
   const turns = createTurns()
+  const together = (): Promise<void> => turns.next()
   const search = (query: Query, reply: FastifyReply): Promise<Answer> =>
-    gateway.search(query, { signal: cancellation.signalOf(reply) }).then(answered, failed)
+    gateway.search(query, { signal: cancellation.signalOf(reply), together }).then(answered, failed)
   const answered = (answer: Answer): Answer => {
     metrics.answered(answer)
     return answer
@@ -45,14 +46,15 @@ export function queryRoutes(context: ServerContext) {
     )
 
     app.post('/v1/query', { config: { parameters: 'own' } }, async (request, reply) => {
-      const query = requestedQuery(request)
-      await turns.next()
-      const answer = await search(query, reply)
+      const answer = await search(requestedQuery(request), reply)
       if (request.headers.accept?.includes(arrowMediaType)) {
         const { arrowStream } = await import('./arrow-answer.js')
         return reply.type(arrowMediaType).send(arrowStream(answer))
       }
-      return reply.type(json).send(answerJson(answer))
+      const body = answerJson(answer)
+      // All replies of a turn are written before the first is sent: a client that was woken finds the next before it is asleep again.
+      await null
+      return reply.type(json).send(body)
     })
 
     app.post('/v1/explain', { config: { parameters: 'own' } }, async (request, reply) => {

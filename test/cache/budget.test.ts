@@ -127,6 +127,7 @@ test.each([
   const executor: KernelExecutor = {
     workers: pool.workers,
     scratchSlots: pool.scratchSlots,
+    beginScan: () => null,
     scanAtOnce: (job) => pool.scanAtOnce(job),
     scan: (job, options) => pool.scan(job, options),
     encode: (job, options) => pool.encode(job, options),

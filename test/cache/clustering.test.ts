@@ -46,6 +46,7 @@ function scriptedExecutor() {
   const executor: KernelExecutor = {
     workers: 0,
     scratchSlots: pool.scratchSlots,
+    beginScan: () => null,
     scanAtOnce: (job) => pool.scanAtOnce(job),
     scan: (job, options) => pool.scan(job, options),
     async encode(job, options) {

@@ -60,6 +60,7 @@ test('the codebook stays in place while recall is measured, whatever is trained 
     workers: 0,
     scratchSlots: pool.scratchSlots,
     encode: (job, options) => pool.encode(job, options),
+    beginScan: () => null,
     scanAtOnce: () => null,
     scan(job, options) {
       const placed = added.mock.results.map(({ value }) => value as PlacedCodebook)

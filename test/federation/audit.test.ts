@@ -289,6 +289,7 @@ async function openBroken() {
     train: (job, options) => inner.train(job, options),
     compare: (work, options) => inner.compare(work, options),
     forget: (arenaId) => inner.forget(arenaId),
+    beginScan: () => null,
     scanAtOnce: (job) => {
       const reply = inner.scanAtOnce(job)
       return state.broken && reply !== null ? losing(reply) : reply

@@ -166,7 +166,7 @@ export class ScriptedCache implements VectorCache {
         }
       },
       check: () => ({ run: scripted.checking ?? unchecked }),
-      searchAtOnce: () => null,
+      beginSearch: () => null,
       find: async (id) =>
         rows.flatMap((candidate, position) => (candidate.id === id ? [{ segment: 0, position }] : [])),
       id: (location) => row(location).id,

@@ -6,7 +6,9 @@ import { testServer } from './test-server.js'
 test('queries that arrive together are all searched before the first reply is written, in order', async () => {
   const steps: string[] = []
   const gateway = fakeGateway({
-    search: async ({ k }) => {
+    search: async ({ k }, { together }) => {
+      steps.push(`begin ${k}`)
+      await together?.()
       steps.push(`search ${k}`)
       if (k === 2) throw new Error('one of them fails')
       return sampleAnswer
@@ -20,8 +22,8 @@ test('queries that arrive together are all searched before the first reply is wr
   const ask = (k: number) => app.inject({ method: 'POST', url: '/v1/query', payload: { vector: [1], k } })
   const replies = await Promise.all([1, 2, 3].map(ask))
   expect(replies.map(({ statusCode }) => statusCode)).toEqual([200, 500, 200])
-  expect(steps.slice(0, 3)).toEqual(['search 1', 'search 2', 'search 3'])
-  expect(steps.slice(3).sort()).toEqual(['reply 1', 'reply 2', 'reply 3'])
+  expect(steps.slice(0, 6)).toEqual(['begin 1', 'begin 2', 'begin 3', 'search 1', 'search 2', 'search 3'])
+  expect(steps.slice(6).sort()).toEqual(['reply 1', 'reply 2', 'reply 3'])
 })
 
 test('no more wait for each other than may', async () => {

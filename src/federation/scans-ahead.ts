@@ -1,0 +1,212 @@
+/** Short scans that a thread may have done by the time the main thread comes to them (docs/adr/0017). */
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { Piscina } from 'piscina'
+import type { ArenaHandle } from '../cache/executor.js'
+import type { Hits, ScanWork } from '../cache/kernel.js'
+import type { WorkerTask } from './messages.js'
+import { entriesMax, ringBytes, ScanRing } from './scan-ring.js'
+import type { RingMessage } from './scan-thread.js'
+
+/** A thread that could not start, or died, is not started again sooner. */
+const restartMs = 1000
+
+export interface ScanDone {
+  readonly hits: Hits
+  /** In the kernel. */
+  readonly ms: number
+}
+
+/** One begun scan. */
+interface Begun {
+  readonly entry: number
+  /** Runs it on the calling thread. */
+  readonly run: () => ScanDone
+  /** What the calling thread made of it before its turn. */
+  done: ScanDone | null
+}
+
+/** The thread as it is known here. */
+interface Thread {
+  readonly port: MessagePort
+  /** Ids of the arenas that it was told of. */
+  readonly known: Set<number>
+  /** By the arena that it is to forget. */
+  readonly forgetting: Map<number, () => void>
+}
+
+export class ScansAhead {
+  readonly #slot: number
+  readonly #ring: ScanRing
+  readonly #memory = new SharedArrayBuffer(ringBytes)
+  /** Oldest first. */
+  readonly #begun: Begun[] = []
+  readonly #freeEntries = Array.from({ length: entriesMax }, (_, entry) => entry)
+  /** Entries that the thread is not done with although nobody waits for them. */
+  readonly #abandoned: number[] = []
+  /** With one thread, which serves the ring as its only task. */
+  #pool: Piscina<WorkerTask> | null = null
+  #thread: Thread | null = null
+  #served: Promise<void> = Promise.resolve()
+  #startedMs = Number.NEGATIVE_INFINITY
+  #order = 0
+  /** Whether several are under way, or were when there were any last: one alone is not worth waking a thread for. */
+  #areSeveral = false
+  #hadSeveral = false
+  #closed = false
+
+  /** @param slot whose scratch area the thread uses */
+  constructor(slot: number) {
+    this.#slot = slot
+    this.#ring = new ScanRing(this.#memory)
+  }
+
+  /**
+   * Leaves a scan to whoever comes to it first; null when there is no room for it.
+   * @param run the same scan on the calling thread
+   */
+  begin(arena: ArenaHandle, work: ScanWork, run: () => ScanDone): Begun | null {
+    this.#collectAbandoned()
+    const entry = this.#freeEntries.at(-1)
+    if (entry === undefined || this.#closed) return null
+    if (this.#begun.length > 0) this.#start()
+    this.#tellOf(arena)
+    if (!this.#ring.queue(entry, arena.id, this.#order++ | 0, work)) return null
+    this.#freeEntries.pop()
+    const begun = { entry, run, done: null }
+    this.#begun.push(begun)
+    if (this.#begun.length > 1) this.#areSeveral = true
+    if (this.#areSeveral) {
+      this.#ring.expect(true)
+      this.#ring.tell()
+    }
+    return begun
+  }
+
+  /** Its hits, after which it is gone. Waits for the thread no longer than `patienceMs`; while it waits, it does what is queued. */
+  finish(begun: Begun, patienceMs: number): ScanDone {
+    this.#leave(begun)
+    if (begun.done !== null) return begun.done
+    const { entry } = begun
+    if (this.#ring.takeBack(entry)) {
+      this.#freeEntries.push(entry)
+      return begun.run()
+    }
+    while (!this.#ring.isDone(entry) && this.#runLast()) {}
+    const until = performance.now() + patienceMs
+    while (!this.#ring.isDone(entry))
+      if (performance.now() > until) {
+        // The thread is not running: whatever comes of it is collected later.
+        this.#abandoned.push(entry)
+        return begun.run()
+      }
+    this.#freeEntries.push(entry)
+    return this.#ring.collect(entry) ?? begun.run()
+  }
+
+  /** Nobody wants it any more; returns once nothing reads what it was to scan, or `patienceMs` later. */
+  abandon(begun: Begun, patienceMs: number): void {
+    this.#leave(begun)
+    if (begun.done !== null) return
+    const { entry } = begun
+    const until = performance.now() + patienceMs
+    if (!this.#ring.takeBack(entry)) {
+      while (!this.#ring.isDone(entry)) if (performance.now() > until) break
+      if (!this.#ring.isDone(entry)) {
+        this.#abandoned.push(entry)
+        return
+      }
+      this.#ring.collect(entry)
+    }
+    this.#freeEntries.push(entry)
+  }
+
+  #leave(begun: Begun): void {
+    // The last of as many as there were: one that was alone says that the next may be.
+    if (this.#begun.length === 1) {
+      this.#ring.expect(false)
+      this.#areSeveral = this.#hadSeveral
+      this.#hadSeveral = false
+    } else {
+      this.#hadSeveral = true
+    }
+    this.#begun.splice(this.#begun.indexOf(begun), 1)
+  }
+
+  /** Runs the scan that the thread would come to last; false when it has taken all. */
+  #runLast(): boolean {
+    for (let i = this.#begun.length - 1; i >= 0; i--) {
+      const begun = this.#begun[i]!
+      if (begun.done !== null || !this.#ring.takeBack(begun.entry)) continue
+      this.#freeEntries.push(begun.entry)
+      begun.done = begun.run()
+      return true
+    }
+    return false
+  }
+
+  #collectAbandoned(): void {
+    for (let i = this.#abandoned.length - 1; i >= 0; i--) {
+      const entry = this.#abandoned[i]!
+      if (!this.#ring.isDone(entry)) continue
+      this.#ring.collect(entry)
+      this.#freeEntries.push(entry)
+      this.#abandoned.splice(i, 1)
+    }
+  }
+
+  #tellOf({ id, memory }: ArenaHandle): void {
+    if (this.#thread === null || this.#thread.known.has(id)) return
+    this.#thread.known.add(id)
+    this.#thread.port.postMessage({ kind: 'know', arenaId: id, memory } satisfies RingMessage)
+  }
+
+  /** Starts the thread, unless it runs or was started just now. */
+  #start(): void {
+    if (this.#thread !== null || performance.now() - this.#startedMs < restartMs) return
+    this.#startedMs = performance.now()
+    this.#pool ??= new Piscina<WorkerTask>({
+      filename: new URL('./worker.js', import.meta.url).href,
+      minThreads: 1,
+      maxThreads: 1,
+    })
+    const { port1: port, port2 } = new MessageChannel()
+    const thread: Thread = { port, known: new Set(), forgetting: new Map() }
+    port.on('message', (arenaId: number) => {
+      thread.forgetting.get(arenaId)?.()
+      thread.forgetting.delete(arenaId)
+    })
+    port.unref()
+    this.#thread = thread
+    const task: WorkerTask = { kind: 'serve', memory: this.#memory, port: port2, slot: this.#slot }
+    this.#served = this.#pool.run(task, { transferList: [port2] }).then(
+      () => this.#gone(thread),
+      () => this.#gone(thread), // what it had begun is scanned again by who asked
+    )
+  }
+
+  #gone(thread: Thread): void {
+    this.#thread = null
+    this.#ring.failRunning()
+    thread.port.close()
+    for (const forgotten of thread.forgetting.values()) forgotten()
+  }
+
+  /** Resolves when the thread does not refer to the arena. */
+  async forget(arenaId: number): Promise<void> {
+    const thread = this.#thread
+    if (thread === null || !thread.known.delete(arenaId)) return
+    const forgotten = new Promise<void>((resolve) => {
+      thread.forgetting.set(arenaId, resolve)
+    })
+    thread.port.postMessage({ kind: 'forget', arenaId } satisfies RingMessage)
+    this.#ring.tell()
+    await forgotten
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#ring.close()
+    await this.#served
+    await this.#pool?.close()
+  }
+}

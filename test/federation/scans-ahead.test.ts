@@ -1,0 +1,127 @@
+import type { Worker } from 'node:worker_threads'
+import { afterEach, expect, test, vi } from 'vitest'
+import { ArenaPool } from '../../src/cache/arena.js'
+import { noHits, runScan } from '../../src/cache/kernel.js'
+import { planScan } from '../../src/cache/scan-plan.js'
+import { seededRandom } from '../../src/core/clock.js'
+import { openPool } from '../../src/federation/pool.js'
+import { entriesMax } from '../../src/federation/scan-ring.js'
+import { ScansAhead } from '../../src/federation/scans-ahead.js'
+import { allRows, storeCollection } from '../cache/collection-fixture.js'
+
+const dimension = 64
+const patienceMs = 200
+const random = seededRandom(8)
+const vectors = Float32Array.from({ length: 4000 * dimension }, () => random() - 0.5)
+const queries = Array.from({ length: entriesMax }, () => Float32Array.from({ length: dimension }, () => random() - 0.5))
+
+const closing: { close(): Promise<void> }[] = []
+afterEach(async () => {
+  for (const opened of closing.splice(0)) await opened.close()
+})
+
+async function open() {
+  const executor = openPool({ workers: 0 })
+  const pool = new ArenaPool({ bytesMax: 50_000_000, scratchSlots: 2 })
+  const stored = await storeCollection(executor, pool, {
+    vectors,
+    dimension,
+    metric: 'l2',
+    quantized: true,
+    blockRows: 1000,
+  })
+  const ahead = new ScansAhead(1)
+  closing.push(ahead, executor)
+  const { arena } = stored.job
+  let inline = 0
+  const scanHere = (query: Float32Array) => {
+    const job = { query, k: 10, contract: { kind: 'exact' }, distanceMax: Number.POSITIVE_INFINITY } as const
+    const { work } = planScan({ ...stored.job, blocks: allRows(stored), ...job })
+    return { work, hits: runScan(arena.memory, 0, work) }
+  }
+  const begin = (query: Float32Array) => {
+    const { work, hits } = scanHere(query)
+    const begun = ahead.begin(arena, work, () => {
+      inline++
+      return { hits, ms: 0 }
+    })
+    return { begun, hits }
+  }
+  /** Begins all, and gives the thread time to scan them. */
+  const beginMany = async (count: number) => {
+    const many = queries.slice(0, count).map(begin)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    return many.map(({ begun, hits }) => ({ begun: begun!, hits }))
+  }
+  return { ahead, arena, begin, beginMany, inlineCount: () => inline, forgetCount: () => (inline = 0) }
+}
+
+type Opened = Awaited<ReturnType<typeof open>>
+
+/** Until the thread has scanned all but what was begun before it ran. */
+const untilServed = ({ ahead, beginMany, inlineCount, forgetCount }: Opened): Promise<void> =>
+  vi.waitFor(
+    async () => {
+      forgetCount()
+      for (const { begun, hits } of await beginMany(8)) expect(ahead.finish(begun, patienceMs).hits).toEqual(hits)
+      expect(inlineCount()).toBe(0)
+    },
+    { timeout: 10_000, interval: 100 },
+  )
+
+test('law 3: what the thread scans equals what the calling thread scans, and it does scan', async () => {
+  const opened = await open()
+  await untilServed(opened)
+  const begun = queries.map(opened.begin)
+  // In another order than they were begun in, and before the thread can have done all.
+  for (const { begun: one, hits } of begun.reverse()) expect(opened.ahead.finish(one!, patienceMs).hits).toEqual(hits)
+})
+
+test('there is room for so many, and for as many again once they are finished or abandoned', async () => {
+  const { ahead, begin, beginMany } = await open()
+  for (const end of ['finish', 'abandon'] as const) {
+    const many = await beginMany(entriesMax)
+    expect(begin(queries[0]!).begun).toBeNull()
+    for (const { begun } of many) ahead[end](begun, patienceMs)
+  }
+  expect(begin(queries[0]!).begun).not.toBeNull()
+})
+
+test('what does not fit is left to the caller', async () => {
+  const { ahead, arena, begin } = await open()
+  const work = { codebook: 0, metric: 0, ranges: [], k: 1, distanceMax: 1, stage: 0, tail: 0, gap: 1 }
+  const run = () => ({ hits: noHits, ms: 0 })
+  expect(ahead.begin(arena, { ...work, query: new Float32Array(2049) }, run)).toBeNull()
+  expect(ahead.begin(arena, { ...work, query: new Float32Array(4), k: 257 }, run)).toBeNull()
+  expect(begin(queries[0]!).begun).not.toBeNull()
+})
+
+test('a thread that dies takes no answer with it, and another one comes', async () => {
+  const threads: Worker[] = []
+  const remember = (thread: Worker): number => threads.push(thread)
+  process.on('worker', remember)
+  const opened = await open()
+  await untilServed(opened)
+  process.off('worker', remember)
+  const begun = queries.map(opened.begin)
+  await Promise.all(threads.map((thread) => thread.terminate()))
+  for (const { begun: one, hits } of begun) expect(opened.ahead.finish(one!, 1).hits).toEqual(hits)
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  await untilServed(opened)
+})
+
+test('an arena is forgotten when the thread says so, and known again when it is named', async () => {
+  const opened = await open()
+  const { ahead, arena } = opened
+  await ahead.forget(arena.id)
+  await untilServed(opened)
+  await ahead.forget(arena.id)
+  await untilServed(opened)
+})
+
+test('a pool that is closed takes no more, and closing ends the thread', async () => {
+  const opened = await open()
+  await untilServed(opened)
+  await opened.ahead.close()
+  expect(opened.begin(queries[0]!).begun).toBeNull()
+})
