@@ -2,7 +2,6 @@ import assert from 'node:assert'
 import { GatewayError } from '../core/errors.js'
 import { type Metric, metrics } from '../core/metric.js'
 import type { Allocation } from './arena.js'
-import { metricNumber } from './codebook.js'
 import {
   blockBitsAt,
   blockBytesAt,
@@ -46,6 +45,7 @@ import {
   recordRowsAt,
   recordTailBytes,
 } from './kernel/layout.js'
+import { metricNumber } from './metric-number.js'
 import { padDimension } from './padding.js'
 
 export interface BlockShape {

@@ -3,7 +3,7 @@ import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
 import { sphereQuantile } from './beta-tail.js'
 import { type BlockSummary, summarizeBlock } from './block.js'
-import { centroidCountOf } from './codebook.js'
+import { centroidCountOf } from './codebook-copies.js'
 import type { FirstStage, ScanJob } from './executor.js'
 import {
   chunkRows,

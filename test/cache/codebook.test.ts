@@ -1,12 +1,8 @@
 import { expect, test } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
-import {
-  CodebookCopies,
-  formatCodebook,
-  parseCodebook,
-  refineCodebook,
-  trainCodebook,
-} from '../../src/cache/codebook.js'
+import { refineCodebook, trainCodebook } from '../../src/cache/codebook.js'
+import { CodebookCopies } from '../../src/cache/codebook-copies.js'
+import { formatCodebook, parseCodebook } from '../../src/cache/codebook-text.js'
 
 const sample = Float32Array.of(1, 2, 3, 3, 2, 1)
 const train = (seed: bigint) => trainCodebook({ dimension: 3, metric: 'l2', seed, sample })
