@@ -2,7 +2,8 @@
 import { originalsBytes } from './block.js'
 import type { CodebookShelf, PlacedCodebook } from './codebook-shelf.js'
 import type { MergeMember } from './recode.js'
-import { mergedRowsMax, type Segment } from './segment.js'
+import type { Segment } from './segment.js'
+import { mergedRowsMax } from './segment-description.js'
 import { isResident, type Version } from './versions.js'
 
 /** From this many rows on a query over clusters is faster than one over all codes (docs/guides/cache.md has the figures). */

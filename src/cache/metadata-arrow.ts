@@ -14,7 +14,7 @@ import {
 import type { Column } from '../core/column.js'
 import { joinChunks, toArrow, viewArrow } from './column-arrow.js'
 import { SegmentMetadata } from './metadata.js'
-import type { SegmentSpace } from './segment.js'
+import type { SegmentSpace } from './resident-segment.js'
 
 /** Schema metadata of the IPC form: the logical columns, which Arrow's types say only in part. */
 const columnsKey = 'lakegate.columns'

@@ -15,14 +15,13 @@ import {
   layOut,
   leaveOnDisk,
   openResident,
-  type Pins,
   type ResidentSegment,
-  Segment,
-  type SegmentDescription,
   sectionBytesOf,
   settleOnDisk,
   spaceBytes,
-} from './segment.js'
+} from './resident-segment.js'
+import { type Pins, Segment } from './segment.js'
+import type { SegmentDescription } from './segment-description.js'
 import type { IdKind } from './segment-ids.js'
 import type { MaskedSegment } from './shelf.js'
 import type { CollectionFiles } from './store.js'

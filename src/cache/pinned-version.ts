@@ -6,7 +6,8 @@ import type { MemoryBudget } from './budget.js'
 import type { KernelExecutor } from './executor.js'
 import type { GraphKeeper } from './hnsw/graph-keeper.js'
 import { beginSearch, isDeleted, type SearchTarget, searchSegments } from './search.js'
-import type { ResidentSegment, Segment } from './segment.js'
+import type { ResidentSegment } from './resident-segment.js'
+import type { Segment } from './segment.js'
 import { pinCodebooks, unpinCodebooks } from './shelf.js'
 import type {
   AnswerCheck,

@@ -12,18 +12,15 @@ import type { KernelExecutor } from './executor.js'
 import { joinMetadata, metadataToIpc, viewMetadata } from './metadata-arrow.js'
 import {
   blockShape,
-  contentOf,
   freeResident,
   layOut,
   openResident,
   type ResidentSegment,
-  type SegmentDescription,
   sectionBytes,
-  segmentKey,
-  segmentRowsMax,
   spaceBytes,
   startBlock,
-} from './segment.js'
+} from './resident-segment.js'
+import { contentOf, type SegmentDescription, segmentKey, segmentRowsMax } from './segment-description.js'
 import { joinIds } from './segment-ids.js'
 
 export interface PullContext {

@@ -12,16 +12,14 @@ import type { PulledSegment } from './priming.js'
 import {
   blockShape,
   layOut,
-  mergedContentOf,
   openResident,
   type ResidentSegment,
-  type Segment,
-  type SegmentRun,
   sectionBytes,
-  segmentKey,
   spaceBytes,
   startBlock,
-} from './segment.js'
+} from './resident-segment.js'
+import type { Segment } from './segment.js'
+import { mergedContentOf, type SegmentRun, segmentKey } from './segment-description.js'
 import { joinIds } from './segment-ids.js'
 
 interface RecodeContext {

@@ -2,7 +2,7 @@
 import { type PartKey, partKey } from '../../core/generation.js'
 import { lastAtMost } from '../ascending.js'
 import { isDeleted } from '../search.js'
-import type { SegmentRun } from '../segment.js'
+import type { SegmentRun } from '../segment-description.js'
 import type { MaskedSegment } from '../shelf.js'
 import type { RowLocation } from '../vector-cache.js'
 
