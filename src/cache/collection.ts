@@ -14,6 +14,7 @@ import { attend } from './attend.js'
 import { originalsBytes } from './block.js'
 import { isOverBudget, type MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
+import type { CollectionFiles } from './collection-files.js'
 import type { KernelExecutor } from './executor.js'
 import { GraphKeeper } from './hnsw/graph-keeper.js'
 import { IndexUpkeep } from './index-upkeep.js'
@@ -26,7 +27,6 @@ import { deletedRows } from './search.js'
 import { Pins, type Segment } from './segment.js'
 import { waitFor } from './single-flight.js'
 import { SourceWatch } from './source-watch.js'
-import type { CollectionFiles } from './store.js'
 import type {
   CachedCollection,
   CacheEvent,

@@ -5,11 +5,12 @@ import { type CollectionRef, formatCollection } from '../core/generation.js'
 import type { ArenaPool } from './arena.js'
 import { MemoryBudget } from './budget.js'
 import { readBundleWitness, writeBundle } from './bundle.js'
+import type { CacheLog } from './cache-log.js'
 import { Collection } from './collection.js'
 import type { KernelExecutor } from './executor.js'
 import { type FileSystem, nodeFileSystem } from './file-system.js'
 import { clusteredRowsMin } from './index-plan.js'
-import { type CacheLog, noStore, openStore } from './store.js'
+import { noStore, openStore } from './store.js'
 import type {
   CachedCollection,
   CacheEvent,

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import * as nodeFileSystem from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { FilePiece } from './segment-file.js'
@@ -74,5 +75,36 @@ async function syncDirectory(fileSystem: FileSystem, path: string): Promise<void
     await directory.sync()
   } finally {
     await directory.close()
+  }
+}
+
+/** Null when there is no such file. */
+export async function readIfPresent(fileSystem: FileSystem, path: string): Promise<Buffer | null> {
+  try {
+    return await fileSystem.readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+/** Null for a link to nothing, too. */
+export async function statIfPresent(fileSystem: FileSystem, path: string): Promise<Stats | null> {
+  try {
+    return await fileSystem.stat(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+/** The names in a directory; none when it is missing, or no directory. */
+export async function listIfPresent(fileSystem: FileSystem, path: string): Promise<readonly string[]> {
+  try {
+    return await fileSystem.readdir(path)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'ENOENT' || code === 'ENOTDIR') return []
+    throw error
   }
 }

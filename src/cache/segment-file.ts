@@ -200,3 +200,7 @@ const hex = (crc: number): string => crc.toString(16).padStart(8, '0')
 
 const corrupt = (key: string, what: string): GatewayError =>
   new GatewayError('LG_CORRUPT', `segment file ${key} ${what}`)
+
+/** The file is wrong or cannot be read; anything else (no memory for it, a defect) is not the file's fault. */
+export const isUnusable = (error: unknown): boolean =>
+  error instanceof GatewayError ? error.code === 'LG_CORRUPT' : error instanceof Error && 'syscall' in error
