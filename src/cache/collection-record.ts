@@ -5,7 +5,7 @@ import type { Metric } from '../core/metric.js'
 import type { SkippedRows } from '../core/vector-batch.js'
 import type { Learnt } from './codebook-shelf.js'
 import type { SegmentDescription } from './segment-description.js'
-import type { Sighting } from './versions.js'
+import type { Sighting } from './sightings.js'
 
 /** What a restart needs to answer without the source: which segments make up which generation. */
 export interface CollectionRecord {

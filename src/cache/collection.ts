@@ -11,20 +11,21 @@ import {
 import { limits } from '../core/limits.js'
 import { sideBySide } from '../core/side-by-side.js'
 import { attend } from './attend.js'
-import { originalsBytes } from './block.js'
 import { isOverBudget, type MemoryBudget } from './budget.js'
 import { bundleWitness } from './bundle.js'
 import type { CollectionFiles } from './collection-files.js'
 import type { KernelExecutor } from './executor.js'
 import { GraphKeeper } from './hnsw/graph-keeper.js'
 import { IndexUpkeep } from './index-upkeep.js'
+import { JobQueue } from './job-queue.js'
+import { type MemoryRoom, needsMoreMemory, placeOriginals } from './originals-place.js'
 import { type OriginalsPlace, Parts } from './parts.js'
 import { pinVersion } from './pinned-version.js'
 import { PrimingProgress } from './priming-progress.js'
 import { fromRecord, toRecord } from './recall.js'
-import { estimateBytes } from './resident-segment.js'
 import { deletedRows } from './search.js'
 import { Pins, type Segment } from './segment.js'
+import { Sightings } from './sightings.js'
 import { waitFor } from './single-flight.js'
 import { SourceWatch } from './source-watch.js'
 import type {
@@ -36,7 +37,7 @@ import type {
   HeldGeneration,
   PinnedVersion,
 } from './vector-cache.js'
-import { drop, hold, isResident, Sightings, sameContent, type Version } from './versions.js'
+import { drop, hold, isResident, sameContent, type Version } from './versions.js'
 
 /** Versions kept for `as_of` besides the current one. */
 const versionsMax = 8
@@ -69,8 +70,7 @@ export class Collection {
   readonly #options: CollectionOptions
   readonly #watch: SourceWatch
   /** Builds and reads run one after another, so that none does another's work twice. */
-  readonly #jobs = new Map<string, Promise<Version>>()
-  #jobTail: Promise<unknown> = Promise.resolve()
+  readonly #jobs = new JobQueue<Version>()
   #source: CachedCollection
   #loaded: Promise<void> | null = null
   #parts: Parts
@@ -201,7 +201,7 @@ export class Collection {
 
   /** Waits for the jobs that the end of the cache's lifetime stops, then leaves memory. */
   async close(): Promise<void> {
-    await this.#jobTail
+    await this.#jobs.over()
     this.#leave()
     await this.#abandoned
   }
@@ -301,6 +301,11 @@ export class Collection {
     }
   }
 
+  get #room(): MemoryRoom {
+    const { budget, files } = this.#options
+    return { name: this.#name, bytesMax: budget.pool.bytesMax, persistent: files.persistent }
+  }
+
   get #name(): string {
     return formatCollection(this.#options.ref)
   }
@@ -339,7 +344,7 @@ export class Collection {
       lifetime,
       clusteredRowsMin: this.#source.index === 'flat' ? Number.POSITIVE_INFINITY : clusteredRowsMin,
       current: () => this.#current,
-      queue: (run) => this.#queue(run),
+      queue: (run) => this.#jobs.add(() => this.#parts.use(run)),
       replace: (successors) => this.#replace(successors),
       changed: () => this.#options.inBackground(() => this.#store()),
       onTrained: (centroids, rows) => emit({ kind: 'trained', ref, centroids, rows }),
@@ -512,29 +517,12 @@ export class Collection {
     )
   }
 
-  /** Runs after the jobs before it; a job of the same name under way is shared. It goes on when its callers leave. */
+  /** Runs after the jobs before it; a job of the same name under way is shared. */
   #job(name: string, run: () => Promise<Version>): Promise<Version> {
-    const running = this.#jobs.get(name)
-    if (running !== undefined) return running
-    const job = this.#queue(run)
-    this.#jobs.set(name, job)
-    const done = (): void => {
-      this.#jobs.delete(name)
-    }
-    job.then(done, done)
-    return job
+    return this.#jobs.share(name, () => this.#parts.use(run))
   }
 
-  #queue<T>(run: () => Promise<T>): Promise<T> {
-    const job = this.#jobTail
-      .then(() => this.#parts.use(run))
-      .catch((error: unknown) => Promise.reject(toGatewayError(error)))
-    const over = (): void => {} // its caller has the outcome; kept here, a version would keep the arenas it was searched in
-    this.#jobTail = job.then(over, over)
-    return job
-  }
-
-  /** The same, with a failure noted as the collection's state. */
+  /** A job, with a failure noted as the collection's state. */
   #reported(job: Promise<Version>): Promise<Version> {
     return job.catch((error: unknown) => Promise.reject(this.#failed(error)))
   }
@@ -593,7 +581,7 @@ export class Collection {
       if (manifested.status === 'rejected') throw manifested.reason
       if (restored.status === 'rejected') throw restored.reason
       const manifest = manifested.value
-      const place = this.#placeOriginals(manifest, parts)
+      const place = placeOriginals(manifest, parts, this.#room)
       progress.expect(manifest.parts.filter((part) => parts.find(part, manifest) === null))
       const obtain = async (originals: OriginalsPlace) => {
         const obtainPart = async (part: Part): Promise<Version['parts'][number]> => {
@@ -604,7 +592,7 @@ export class Collection {
         }
         return sideBySide(manifest.parts, pullRoom, ({ bytes }) => bytes ?? pullRoom.weight, obtainPart).catch(
           (error: unknown) => {
-            const failure = isOverBudget(error) ? this.#tooLarge(`more than ${pins.bytes}`, error) : error
+            const failure = isOverBudget(error) ? needsMoreMemory(this.#room, `more than ${pins.bytes}`, error) : error
             pins.release()
             throw failure
           },
@@ -655,44 +643,6 @@ export class Collection {
       configuration: this.#source.adapter.configuration ?? null,
       confirmed: true,
     }
-  }
-
-  /** On disk when the known rows pass the budget. Throws LG_OVER_BUDGET when what has to be in memory alone does. */
-  #placeOriginals(manifest: Manifest, parts: Parts): OriginalsPlace {
-    const { dimension } = manifest
-    if (dimension === null) return 'memory'
-    const { metric } = this.#source.info
-    let all = 0
-    let least = 0
-    const held = new Set<Segment>()
-    for (const part of manifest.parts) {
-      const cached = parts.find(part, manifest)
-      if (cached !== null) for (const segment of cached.segments) held.add(segment)
-      else if (part.rows !== null) {
-        const bytes = estimateBytes({ rows: part.rows, dimension, metric })
-        all += bytes.all
-        least += bytes.least
-      }
-    }
-    for (const segment of held) {
-      all += segment.bytes + originalsBytes({ rows: segment.rows, dimension })
-      least += segment.bytes
-    }
-    const { bytesMax } = this.#options.budget.pool
-    if (all <= bytesMax) return 'memory'
-    const { persistent } = this.#options.files
-    if (!persistent || least > bytesMax) throw this.#tooLarge(`about ${persistent ? least : all}`)
-    return 'disk'
-  }
-
-  #tooLarge(bytes: string, cause?: unknown): GatewayError {
-    const { bytesMax } = this.#options.budget.pool
-    return new GatewayError(
-      'LG_OVER_BUDGET',
-      `${this.#name}: needs ${bytes} bytes of memory, and of the budget cache.memory of ${bytesMax} not as many are free or can be freed; ` +
-        'raise it, serve fewer rows, or ask again when other queries have ended',
-      { field: 'cache.memory', cause },
-    )
   }
 
   /** Brings every segment of a version back into memory, from disk or else from the source. */

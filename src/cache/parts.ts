@@ -61,6 +61,10 @@ export class Parts {
     this.codebooks = new CodebookShelf(options.budget.pool, options.metric, options.random)
   }
 
+  get metric(): Metric {
+    return this.#options.metric
+  }
+
   get residents(): ReadonlySet<Segment> {
     return this.#residents
   }

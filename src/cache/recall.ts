@@ -4,7 +4,8 @@ import { bundleWitness } from './bundle.js'
 import { type CollectionRecord, packOrdinals, unpackOrdinals } from './collection-record.js'
 import type { Parts } from './parts.js'
 import type { Segment } from './segment.js'
-import type { CachedPart, Sighting, Sightings, Version } from './versions.js'
+import type { Sighting, Sightings } from './sightings.js'
+import type { CachedPart, Version } from './versions.js'
 
 /** What a restart will need of these versions. Parts and masks that versions share are written once. */
 export function toRecord(of: {

@@ -12,7 +12,6 @@ import {
 } from './block.js'
 import type { Codebook } from './codebook.js'
 import type { SegmentMetadata } from './metadata.js'
-import { segmentRowsMax } from './segment-description.js'
 import { type SegmentContent, sumsBytes } from './segment-file.js'
 import { type IdKind, readIds, type SegmentIds } from './segment-ids.js'
 import { type OriginalsFile, originalsByPosition, StoredOriginals } from './stored-originals.js'
@@ -94,23 +93,6 @@ export function spaceBytes(sections: SectionBytes, rows: number): number {
   let bytes = allowBytes(rows)
   for (const length of sections.values()) bytes += align(length)
   return bytes
-}
-
-/** What a part of so many rows will take, without metadata and long ids; `least`: of that, what has to be in memory. */
-export function estimateBytes(part: { readonly rows: number; readonly dimension: number; readonly metric: Metric }): {
-  readonly all: number
-  readonly least: number
-} {
-  const rowsMax = segmentRowsMax(part.dimension)
-  let all = 0
-  let least = 0
-  for (let rows = part.rows; rows > 0; rows -= rowsMax) {
-    const shape = blockShape({ ...part, rows: Math.min(rows, rowsMax), codebook: null })
-    const bytes = spaceBytes(sectionBytes(shape, { idSections: [shape.rows * 8], metadata: null }), shape.rows)
-    all += bytes + originalsBytes(shape)
-    least += bytes + (shape.quantized ? 0 : originalsBytes(shape))
-  }
-  return { all, least }
 }
 
 /** Lays sections and bitmap slots out in an allocation of `spaceBytes`, which it takes over. */

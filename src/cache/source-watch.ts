@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.js'
 import type { Generation } from '../core/generation.js'
+import { Sightings } from './sightings.js'
 import { FreshFlight } from './single-flight.js'
-import { Sightings } from './versions.js'
 
 /** What a check of the source said last. */
 interface Observation {
