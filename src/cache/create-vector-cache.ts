@@ -7,18 +7,12 @@ import { MemoryBudget } from './budget.js'
 import { readBundleWitness, writeBundle } from './bundle.js'
 import type { CacheLog } from './cache-log.js'
 import { Collection } from './collection.js'
+import { neverAsked } from './collection-statistics.js'
 import type { KernelExecutor } from './executor.js'
 import { type FileSystem, nodeFileSystem } from './file-system.js'
 import { clusteredRowsMin } from './index-plan.js'
 import { noStore, openStore } from './store.js'
-import type {
-  CachedCollection,
-  CacheEvent,
-  CacheStatistics,
-  CollectionStatistics,
-  GraphStatistics,
-  VectorCache,
-} from './vector-cache.js'
+import type { CachedCollection, CacheEvent, CacheStatistics, GraphStatistics, VectorCache } from './vector-cache.js'
 
 export interface VectorCacheOptions {
   /** Where segments outlive the process; null: memory only. Created when missing, locked until close. */
@@ -171,32 +165,3 @@ const graphTotals = (graphs: readonly GraphStatistics[]): CacheStatistics['graph
     }),
     { ready: 0, bytes: 0, answered: 0, left: 0 },
   )
-
-const neverAsked = (diskBytes: number): CollectionStatistics => ({
-  state: 'cold',
-  index: { kind: 'flat', tried: null, segments: { clustered: 0, flat: 0, plain: 0 }, tuning: null, lastError: null },
-  graph: null,
-  generation: null,
-  witness: null,
-  checkedAtMs: null,
-  dimension: null,
-  columns: [],
-  idColumn: null,
-  vectorColumn: null,
-  rows: null,
-  parts: null,
-  segmentsResident: 0,
-  memoryBytes: 0,
-  diskBytes,
-  skipped: { nullVector: 0, nullId: 0, badVector: 0 },
-  hits: 0,
-  misses: 0,
-  primes: 0,
-  refreshes: 0,
-  invalidations: 0,
-  evictions: 0,
-  partsPulled: 0,
-  segmentsRestored: 0,
-  segmentsDiscarded: 0,
-  lastError: null,
-})

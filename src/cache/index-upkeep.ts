@@ -6,6 +6,7 @@ import type { MemoryBudget } from './budget.js'
 import { trainOnSegments } from './cluster-training.js'
 import type { Training } from './codebook-shelf.js'
 import type { KernelExecutor } from './executor.js'
+import type { HeldVersions } from './held-versions.js'
 import { type IndexStep, nextStep } from './index-plan.js'
 import type { Parts } from './parts.js'
 import type { PulledSegment } from './priming.js'
@@ -24,17 +25,15 @@ const freeShare = 1 / 8
 
 interface UpkeepOptions {
   readonly parts: Parts
+  readonly versions: HeldVersions
   readonly budget: MemoryBudget
   readonly executor: KernelExecutor
   readonly clock: Clock
   readonly lifetime: AbortSignal
   readonly clusteredRowsMin: number
-  current(): Version | null
   /** Runs after the builds and reads that were asked for before. */
   queue<T>(run: () => Promise<T>): Promise<T>
-  /** Takes the successors of segments into every version; synchronous. */
-  replace(successors: ReadonlyMap<Segment, Segment>): void
-  /** Something else than versions is to be written to disk. */
+  /** There is something to be written to disk. */
   changed(): void
   onTrained(centroids: number, rows: number): void
   onFailed(error: GatewayError): void
@@ -66,8 +65,8 @@ export class IndexUpkeep {
 
   /** To be called when the current version changed or was used: cheap when there is nothing to do. */
   consider(): void {
-    const { current, clock, parts } = this.#options
-    const version = current()
+    const { versions, clock, parts } = this.#options
+    const version = versions.current
     if (version === null || version === this.#finished || this.#running !== null || this.#signal.aborted) return
     if (this.#failure !== null && clock.monotonicMs() < this.#failure.retryAtMs) return
     // The codebook of a training under way stays in place when the collection leaves memory.
@@ -84,7 +83,7 @@ export class IndexUpkeep {
   }
 
   statistics(): IndexStatistics {
-    const { parts, current } = this.#options
+    const { parts, versions } = this.#options
     const segments = { clustered: 0, flat: 0, plain: 0 }
     for (const { resident } of parts.residents) {
       if (!resident!.block.quantized) segments.plain++
@@ -95,7 +94,7 @@ export class IndexUpkeep {
       this.#failure === null
         ? null
         : { code: this.#failure.error.code, message: this.#failure.error.message, atMs: this.#failure.atMs }
-    const dimension = current()?.dimension ?? null
+    const dimension = versions.current?.dimension ?? null
     const codebook = dimension === null ? null : parts.codebooks.forDimension(dimension)
     const training = codebook?.training ?? null
     const common = { segments, tuning: codebook?.tuning ? describeTuning(codebook.tuning) : null, lastError }
@@ -116,12 +115,12 @@ export class IndexUpkeep {
   }
 
   async #run(): Promise<void> {
-    const { current, parts, budget, clock, clusteredRowsMin, onFailed } = this.#options
+    const { versions, parts, budget, clock, clusteredRowsMin, onFailed } = this.#options
     try {
       for (;;) {
         await setImmediate() // queries go first
         this.#signal.throwIfAborted()
-        const version = current()
+        const version = versions.current
         const step =
           version === null
             ? null
@@ -179,7 +178,7 @@ export class IndexUpkeep {
 
   /** Moves one segment out of an arena that has few, all of them this version's; false when there is none, or no room. */
   async #leaveSparse(version: Version): Promise<boolean> {
-    const { budget, parts, queue, replace } = this.#options
+    const { budget, parts, queue } = this.#options
     const segments = version.segments.map(({ segment }) => segment)
     const avoid = new Set<number>()
     for (const [arena, pieces] of arenaShares(segments)) {
@@ -203,7 +202,7 @@ export class IndexUpkeep {
           freeResident(made.resident)
           return false
         }
-        replace(new Map([[segment, parts.admit(made, pins)]]))
+        this.#replace(new Map([[segment, parts.admit(made, pins)]]))
         return true
       } finally {
         pins.release()
@@ -279,12 +278,12 @@ export class IndexUpkeep {
 
   /** Makes a segment of others and puts it in their place. */
   #succeed(segments: readonly Segment[], make: (signal: AbortSignal) => Promise<PulledSegment>): Promise<void> {
-    const { parts, queue, replace, current } = this.#options
+    const { parts, queue, versions } = this.#options
     return queue(async () => {
       this.#signal.throwIfAborted()
       const pins = new Pins()
       try {
-        const version = current()
+        const version = versions.current
         // One that went meanwhile is no step any more.
         if (version === null || segments.some((segment) => segment.resident === null || segment.references === 0))
           return
@@ -294,10 +293,15 @@ export class IndexUpkeep {
         if (this.#signal.aborted) freeResident(made.resident)
         this.#signal.throwIfAborted()
         const successor = parts.admit(made, pins)
-        replace(new Map(segments.map((segment) => [segment, successor])))
+        this.#replace(new Map(segments.map((segment) => [segment, successor])))
       } finally {
         pins.release()
       }
     })
+  }
+
+  #replace(successors: ReadonlyMap<Segment, Segment>): void {
+    this.#options.versions.replace(successors)
+    this.#options.changed()
   }
 }

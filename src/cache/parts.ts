@@ -6,6 +6,7 @@ import { originalsBytes, quantizedRowsMin } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import { CodebookShelf } from './codebook-shelf.js'
 import { formatCodebook, parseCodebook } from './codebook-text.js'
+import type { CollectionCounts } from './collection-counts.js'
 import type { CollectionFiles } from './collection-files.js'
 import type { CollectionRecord } from './collection-record.js'
 import type { KernelExecutor } from './executor.js'
@@ -34,9 +35,8 @@ interface PartsOptions {
   readonly budget: MemoryBudget
   readonly executor: KernelExecutor
   readonly random: Random
-  readonly onPulled: () => void
-  readonly onRestored: () => void
-  readonly onDiscarded: () => void
+  /** Added to. */
+  readonly counts: Pick<CollectionCounts, 'partsPulled' | 'segmentsRestored' | 'segmentsDiscarded' | 'evictions'>
   readonly onEvicted: () => void
 }
 
@@ -112,7 +112,7 @@ export class Parts {
     }
     const { pullPart } = await import('./priming.js')
     const pulled = await pullPart(context, part, signal)
-    this.#options.onPulled()
+    this.#options.counts.partsPulled++
     return this.#settle(part, manifest, held, pulled, pins)
   }
 
@@ -130,13 +130,13 @@ export class Parts {
       for (const segment of next) {
         const read = await this.#read(segment)
         if (read === 'absent' || read === 'discarded') {
-          if (read === 'discarded') this.#options.onDiscarded()
+          if (read === 'discarded') this.#options.counts.segmentsDiscarded++
           complete = false
           return
         }
         segment.settle(read)
         this.#keep(segment, pins)
-        this.#options.onRestored()
+        this.#options.counts.segmentsRestored++
       }
     }
     const lanes = await Promise.allSettled(Array.from({ length: Math.min(readLanes, missing.length) }, lane))
@@ -144,10 +144,22 @@ export class Parts {
     return complete
   }
 
-  /** False when a segment is neither in memory nor on disk. */
-  async restoreAll(version: Version, pins: Pins): Promise<boolean> {
-    for (const { part } of version.parts) if (!(await this.restore(part, pins))) return false
-    return true
+  /** Brings a version's segments back from disk, pinned; background work gives way. False when one is not there: what was restored stays pinned. */
+  restoreAll(version: Version, pins: Pins): Promise<boolean> {
+    return this.#options.budget.fill(async () => {
+      try {
+        for (const { part } of version.parts) if (!(await this.restore(part, pins))) return false
+        return true
+      } catch (error) {
+        pins.release()
+        throw error
+      }
+    })
+  }
+
+  /** Whether a version can be searched without the source. */
+  has({ segments }: Version): boolean {
+    return segments.every(({ segment }) => segment.resident !== null || this.#options.files.hasSegment(segment.key))
   }
 
   /** Writes a segment to disk unless it is there, or not in memory. */
@@ -270,11 +282,14 @@ export class Parts {
       left: (segment, evicted) => {
         this.#options.budget.forget(segment)
         this.#residents.delete(segment)
-        if (evicted) this.#options.onEvicted()
+        if (evicted) {
+          this.#options.counts.evictions++
+          this.#options.onEvicted()
+        }
         this.#releaseIfUnused()
       },
       broke: (segment, error) => {
-        this.#options.onDiscarded()
+        this.#options.counts.segmentsDiscarded++
         void this.#options.files.discardSegment(segment.key, error)
       },
     })

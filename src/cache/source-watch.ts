@@ -30,6 +30,14 @@ export class SourceWatch {
     return this.#observed
   }
 
+  /** Whether a check that began at most so long ago saw the source at this generation. */
+  seenWithin(ttlMs: number, generation: Generation): boolean {
+    if (this.#observed?.generation !== generation) return false
+    const ageMs = this.#clock.now() - this.#observed.atMs
+    // A clock that was set back says nothing of the age.
+    return ageMs >= 0 && ageMs <= ttlMs
+  }
+
   get sightings(): Sightings {
     return this.#sightings
   }

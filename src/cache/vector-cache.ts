@@ -6,6 +6,7 @@ import type { CollectionRef, Generation } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Metric } from '../core/metric.js'
 import type { Predicate } from '../core/predicate.js'
+import type { CollectionCounts } from './collection-counts.js'
 import type { Calibration } from './hnsw/calibration.js'
 import type { TuningStatistics } from './tuning.js'
 
@@ -194,13 +195,13 @@ export interface GraphStatistics {
   readonly lastError: ErrorSeen | null
 }
 
-interface ErrorSeen {
+export interface ErrorSeen {
   readonly code: string
   readonly message: string
   readonly atMs: number
 }
 
-export interface CollectionStatistics {
+export interface CollectionStatistics extends Readonly<CollectionCounts> {
   readonly state: CollectionState
   readonly index: IndexStatistics
   /** Null where no graph was asked for. */
@@ -219,15 +220,6 @@ export interface CollectionStatistics {
   readonly memoryBytes: number
   readonly diskBytes: number
   readonly skipped: { readonly nullVector: number; readonly nullId: number; readonly badVector: number }
-  readonly hits: number
-  readonly misses: number
-  readonly primes: number
-  readonly refreshes: number
-  readonly invalidations: number
-  readonly evictions: number
-  readonly partsPulled: number
-  readonly segmentsRestored: number
-  readonly segmentsDiscarded: number
   readonly lastError: ErrorSeen | null
 }
 
