@@ -61,8 +61,8 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
   const emit = (event: CacheEvent): void => {
     if (event.kind === 'index-failed')
       log.warn(
-        { collection: formatCollection(event.ref), code: event.code },
-        `the index stays as it is, and is tried again later: ${event.message}`,
+        { collection: formatCollection(event.ref), code: event.error.code, err: event.error },
+        `the index stays as it is, and is tried again later: ${event.error.message}`,
       )
     for (const listener of listeners) listener(event)
   }

@@ -56,7 +56,7 @@ export class Holdings {
       options
     const { metric } = source.info
     const onEvicted = (): void => emit({ kind: 'evicted', ref })
-    const onFailed = ({ code, message }: GatewayError): void => emit({ kind: 'index-failed', ref, code, message })
+    const onFailed = (error: GatewayError): void => emit({ kind: 'index-failed', ref, error })
     const parts = new Parts({ metric, files, budget, executor, random, counts, onEvicted })
     const versions = new HeldVersions(parts)
     const upkeep = new IndexUpkeep({

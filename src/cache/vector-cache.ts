@@ -2,6 +2,7 @@
 import type { BackendAdapter, CollectionInfo } from '../adapters/adapter.js'
 import type { Cell, Column } from '../core/column.js'
 import type { RecallContract, VersionWanted } from '../core/contract.js'
+import type { GatewayError } from '../core/errors.js'
 import type { CollectionRef, Generation } from '../core/generation.js'
 import type { RowId } from '../core/id.js'
 import type { Metric } from '../core/metric.js'
@@ -256,13 +257,9 @@ export type CacheEvent =
       readonly partsPulled: number
     }
   | { readonly kind: 'evicted' | 'invalidated'; readonly ref: CollectionRef }
-  /** `index-failed`: the background could not improve the index; answers are as before. */
-  | {
-      readonly kind: 'failed' | 'index-failed'
-      readonly ref: CollectionRef
-      readonly code: string
-      readonly message: string
-    }
+  | { readonly kind: 'failed'; readonly ref: CollectionRef; readonly code: string; readonly message: string }
+  /** The background could not improve the index; answers are as before. Users are told code and message alone. */
+  | { readonly kind: 'index-failed'; readonly ref: CollectionRef; readonly error: GatewayError }
   | { readonly kind: 'graph-built'; readonly ref: CollectionRef; readonly rows: number }
   | { readonly kind: 'trained'; readonly ref: CollectionRef; readonly centroids: number; readonly rows: number }
 

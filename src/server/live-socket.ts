@@ -108,8 +108,9 @@ function cacheEventData(event: Extract<GatewayEvent, { kind: 'cache' }>['event']
     case 'trained':
       return { collection, centroids: event.centroids, rows: event.rows }
     case 'failed':
-    case 'index-failed':
       return { collection, code: event.code, message: event.message }
+    case 'index-failed':
+      return { collection, code: event.error.code, message: event.error.message }
     case 'evicted':
     case 'invalidated':
       return { collection }

@@ -42,7 +42,7 @@ function scriptedExecutor() {
   const pool = openPool({ workers: 0 })
   const opened = deferred<void>()
   const arrived = deferred<void>()
-  const state = { trainings: 0, failure: null as GatewayError | null, encodes: 0, onEncode: async () => {} }
+  const state = { trainings: 0, failure: null as Error | null, encodes: 0, onEncode: async () => {} }
   const executor: KernelExecutor = {
     workers: 0,
     scratchSlots: pool.scratchSlots,
@@ -406,6 +406,18 @@ test('without room for both a segment and its successor the collection stays fla
   await cache.settled()
   expect(failures()).toBe(2)
   expect(cache.collectionStatistics(source.collection().ref)).toMatchObject({ state: 'ready', lastError: null })
+})
+
+test('the log of a training that failed for a defect has the defect, which users are not told of', async () => {
+  const { executor, state, open } = scriptedExecutor()
+  open()
+  state.failure = new TypeError('the defect')
+  const { cache, warnedOf } = await openCache({ executor, clusteredRowsMin })
+  const source = sourceOf([3000])
+  await expectExact(cache, source)
+  await cache.settled()
+  expect(warnedOf).toMatchObject([{ code: 'LG_INTERNAL', cause: { message: 'the defect' } }])
+  expect(JSON.stringify(indexOf(cache, source.collection()))).not.toContain('the defect')
 })
 
 test('a training that fails disturbs no answer and is tried again', async () => {

@@ -34,6 +34,8 @@ interface Opened {
   readonly clock: ManualClock
   readonly pool: ArenaPool
   readonly warnings: string[]
+  /** The errors that came with them. */
+  readonly warnedOf: unknown[]
 }
 
 /** A cache on an executor without threads. Closed when the test ends. */
@@ -56,6 +58,7 @@ export async function openCache(
   })
   const clock = options.clock ?? new ManualClock()
   const warnings: string[] = []
+  const warnedOf: unknown[] = []
   const cache = await createVectorCache({
     directory: options.directory ?? null,
     pool,
@@ -63,7 +66,13 @@ export async function openCache(
     executor,
     clock,
     random: seededRandom(1),
-    log: { info: () => {}, warn: (_, message) => warnings.push(message) },
+    log: {
+      info: () => {},
+      warn(fields, message) {
+        warnings.push(message)
+        if ('err' in fields) warnedOf.push(fields.err)
+      },
+    },
     ...(options.clusteredRowsMin === undefined ? {} : { clusteredRowsMin: options.clusteredRowsMin }),
     ...(options.fileSystem === undefined ? {} : { fileSystem: options.fileSystem }),
   })
@@ -71,7 +80,7 @@ export async function openCache(
     await cache.close()
     if (options.executor === undefined) await executor.close()
   })
-  return { cache, clock, pool, warnings }
+  return { cache, clock, pool, warnings, warnedOf }
 }
 
 /** Pins, asks for the k nearest exactly, releases. */
