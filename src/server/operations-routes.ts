@@ -28,7 +28,10 @@ export function operationsRoutes(
     )
 
     app.get('/openapi.json', () => {
-      description ??= describe()
+      description ??= describe().catch((error: unknown) => {
+        description = undefined // whoever asks next has another try
+        throw error
+      })
       return description
     })
 

@@ -1,5 +1,8 @@
+import Fastify, { type RouteOptions } from 'fastify'
 import { Check } from 'typebox/value'
 import { expect, test } from 'vitest'
+import type { ServerContext } from '../../src/server/context.js'
+import { operationsRoutes } from '../../src/server/operations-routes.js'
 import { parseQuery } from '../../src/server/parse-query.js'
 import { queryBody } from '../../src/server/query-schemas.js'
 import { fakeGateway } from './fake-gateway.js'
@@ -80,6 +83,22 @@ interface Operation {
   readonly responses: Record<string, { readonly content?: object }>
   readonly summary?: string
 }
+
+test('/openapi.json is made again when making it failed', async () => {
+  const app = Fastify()
+  let hasFailed = false
+  const described = {
+    version: '0.0.0',
+    get routes(): readonly RouteOptions[] {
+      if (hasFailed) return []
+      hasFailed = true
+      throw new Error('too many open files')
+    },
+  }
+  app.register(operationsRoutes({} as ServerContext, described))
+  expect((await app.inject('/openapi.json')).statusCode).toBe(500)
+  expect((await app.inject('/openapi.json')).json()).toMatchObject({ info: { version: '0.0.0' } })
+})
 
 test('/openapi.json has every route with its summary, success and errors, and every $ref resolves', async () => {
   const app = testServer(fakeGateway())
