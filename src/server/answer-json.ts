@@ -20,20 +20,30 @@ export function answerJson({ results, receipt }: Answer): Buffer {
   out.text('{"results":[')
   for (let i = 0; i < results.length; i++) {
     if (i > 0) out.piece(comma)
-    writeResult(results[i]!)
+    writeResult(results[i]!, results[i]!.distance)
   }
   out.text(receipt === null ? ']}' : `],"receipt":${receiptJson(receipt)}}`)
+  return out.end()
+}
+
+/** A result without its distance, in UTF-8: one row that was asked for by its id. */
+export function rowJson(row: Result): Buffer {
+  out.begin()
+  writeResult(row, null)
   return out.end()
 }
 
 /** Integers in full digits, strings as strings. */
 export const idJson = (id: RowId): string => (typeof id === 'bigint' ? id.toString() : JSON.stringify(id))
 
-function writeResult(result: Result): void {
+/** @param distance null: it is left out */
+function writeResult(result: Result, distance: number | null): void {
   out.piece(idMember)
   out.text(idJson(result.id))
-  out.piece(distanceMember)
-  out.float32(result.distance)
+  if (distance !== null) {
+    out.piece(distanceMember)
+    out.float32(distance)
+  }
   out.piece(backendMember(result.backend))
   out.piece(collectionMember(result.collection))
   if (result.metadata !== null) writeMetadata(result.metadata)
@@ -51,9 +61,6 @@ function writeMetadata(fields: NonNullable<Result['metadata']>): void {
   }
   out.piece(brace)
 }
-
-export const metadataJson = (fields: NonNullable<Result['metadata']>): string =>
-  `{${fields.map(({ name, value, type }) => `${nameJson(name)}:${cellToJson(value, type)}`).join(',')}}`
 
 /** Of collections, columns, generations and policies: the same few come with every answer. */
 const nameJson = keptOf((name: string) => JSON.stringify(name))
@@ -82,7 +89,7 @@ function keptOf<T>(make: (name: string) => T): (name: string) => T {
   }
 }
 
-export const vectorJson = (vector: Float32Array): string => `[${Array.from(vector, float32Text).join(',')}]`
+const vectorJson = (vector: Float32Array): string => `[${Array.from(vector, float32Text).join(',')}]`
 
 export function receiptJson(receipt: Receipt): string {
   let text = `{"complete":${receipt.complete}`

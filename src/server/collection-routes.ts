@@ -6,7 +6,7 @@ import { backendId, type CollectionRef, formatCollection } from '../core/generat
 import type { RowId } from '../core/id.js'
 import type { Result } from '../federation/answer.js'
 import type { BundleVerdict, CollectionSummary } from '../federation/gateway.js'
-import { idJson, metadataJson, vectorJson } from './answer-json.js'
+import { idJson, rowJson } from './answer-json.js'
 import type { ServerContext } from './context.js'
 import { type Fields, malformed, readId, readObject, refuseUnknown } from './request-fields.js'
 
@@ -134,13 +134,6 @@ async function firstRow(
       field: 'id',
     },
   )
-}
-
-function rowJson(row: Result): string {
-  let text = `{"id":${idJson(row.id)},"backend":${JSON.stringify(row.backend)},"collection":${JSON.stringify(row.collection)}`
-  if (row.metadata !== null) text += `,"metadata":${metadataJson(row.metadata)}`
-  if (row.vector !== null) text += `,"vector":${vectorJson(row.vector)}`
-  return `${text}}`
 }
 
 const time = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
