@@ -211,9 +211,9 @@ function spellOut(name: string, chunk: Data): Data {
   let end = 0
   for (let row = 0; row < length; row++) {
     if (chunk.getValid(row)) end += starts[codes[row]! + 1]! - starts[codes[row]!]!
-    checkTextBytes(name, end)
     offsets[row + 1] = end
   }
+  checkTextBytes(name, end) // offsets past it have wrapped around
   const data = new Uint8Array(end)
   for (let row = 0; row < length; row++) {
     if (offsets[row] === offsets[row + 1]) continue
