@@ -8,7 +8,7 @@ import { type JsonValue, stringifyJson } from '../core/json.js'
 import { parseJsonWithVector } from '../core/json-vector.js'
 import type { Gateway } from '../federation/gateway.js'
 import { auditRoutes } from './audit-routes.js'
-import { type BodyBudget, reserveBody } from './body-budget.js'
+import { type BodyBudget, countBody, isOfUnknownLength, reserveBody } from './body-budget.js'
 import { createCancellation } from './cancellation.js'
 import { collectionRoutes } from './collection-routes.js'
 import { answerBrokenRequest, ignoreOtherUpgrades, limitConnections } from './connections.js'
@@ -114,6 +114,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
       throw unsupportedEncoding(encoding)
     reserveBody(bodies, request.raw, reply.raw, config.bodyBytesMax)
     done()
+  })
+  app.addHook('preParsing', (request, reply, _payload, done) => {
+    if (isOfUnknownLength(request.raw)) done(null, countBody(bodies, request.raw, reply.raw))
+    else done()
   })
   app.addHook('onResponse', (request, reply, done) => {
     context.metrics.request(

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Gateway } from '../../src/federation/gateway.js'
 import { type BodyBudget, createBodyBudget } from '../../src/server/body-budget.js'
+import { deferred } from './deferred.js'
 import { emptyAnswer, fakeGateway, recordingGateway } from './fake-gateway.js'
 import { testServer } from './test-server.js'
 
@@ -48,6 +49,7 @@ function watched(bytesMax: number): BodyBudget & { held: number } {
 const body = (bytes: number): string => '{"vector":[1],"k":1}'.padEnd(bytes)
 const head = (length: string): string =>
   `POST /v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${length}\r\nConnection: close\r\n\r\n`
+const chunk = (bytes: number): string => `${bytes.toString(16)}\r\n${body(bytes)}\r\n`
 const whole = (bytes: number): string => `${head(`Content-Length: ${bytes}`)}${body(bytes)}`
 
 describe('law 13: request bodies under way share one budget', () => {
@@ -79,14 +81,74 @@ describe('law 13: request bodies under way share one budget', () => {
     expect(await text(third)).toMatch(/^HTTP\/1.1 200/)
   })
 
-  test('a body of unknown length counts as the largest, until its client leaves', async () => {
+  test('a body of unknown length counts as what has arrived of it, until its client leaves', async () => {
     const bodies = watched(150_000)
     const dial = await listening(bodies)
     const chunked = dial()
-    chunked.write(`${head('Transfer-Encoding: chunked')}5\r\n{"vec\r\n`)
-    await expect.poll(() => bodies.held).toBe(100_000)
+    chunked.write(`${head('Transfer-Encoding: chunked')}${chunk(70_000)}`)
+    await expect.poll(() => bodies.held).toBeGreaterThanOrEqual(64 * 1024)
+    expect(bodies.held).toBeLessThanOrEqual(70_000)
     chunked.destroy()
     await once(chunked, 'close')
+    await expect.poll(() => bodies.held).toBe(0)
+  })
+
+  test('bodies of unknown length that are short are answered however many there are at a time', async () => {
+    const bodies = watched(150_000)
+    const allHere = deferred<void>()
+    let here = 0
+    const search = async () => {
+      if (++here === 17) allHere.resolve()
+      await allHere.promise
+      return emptyAnswer
+    }
+    const dial = await listening(bodies, fakeGateway({ search }))
+    const replies = Array.from({ length: 17 }, () => {
+      const socket = dial()
+      socket.write(`${head('Transfer-Encoding: chunked')}${chunk(1000)}0\r\n\r\n`)
+      return text(socket)
+    })
+    for (const reply of await Promise.all(replies)) expect(reply).toMatch(/^HTTP\/1.1 200/)
+    expect(bodies.held).toBe(0)
+  })
+
+  test('one that grows beyond what is left is refused, and gives back what it had', async () => {
+    const bodies = watched(100_000)
+    const dial = await listening(bodies)
+    const grown = dial()
+    grown.write(`${head('Transfer-Encoding: chunked')}${chunk(70_000)}`)
+    await expect.poll(() => bodies.held).toBeGreaterThanOrEqual(64 * 1024)
+    const { held } = bodies
+
+    const second = dial()
+    second.write(`${head('Transfer-Encoding: chunked')}${chunk(70_000)}`)
+    const refused = await text(second)
+    expect(refused).toMatch(/^HTTP\/1.1 503 .*"lg_code":"LG_OVERLOADED","field":"body"/s)
+    expect(bodies.held).toBe(held)
+
+    grown.write('0\r\n\r\n')
+    expect(await text(grown)).toMatch(/^HTTP\/1.1 200/)
+    await expect.poll(() => bodies.held).toBe(0)
+  })
+
+  test('one of unknown length that grows longer than a body may be is refused for that', async () => {
+    const bodies = watched(1_000_000)
+    const dial = await listening(bodies)
+    const long = dial()
+    long.write(`${head('Transfer-Encoding: chunked')}${chunk(70_000)}${chunk(70_000)}${chunk(70_000)}`)
+    expect(await text(long)).toMatch(/^HTTP\/1.1 413 .*server\.body_limit/s)
+    await expect.poll(() => bodies.held).toBe(0)
+  })
+
+  test('those sent one behind another are given back when their client leaves before the first reply', async () => {
+    const bodies = watched(1_000_000)
+    const never = fakeGateway({ search: () => new Promise(() => undefined) })
+    const dial = await listening(bodies, never)
+    const hasty = dial()
+    const next = `${head('Transfer-Encoding: chunked')}${chunk(80_000)}0\r\n\r\n`.replace('Connection: close\r\n', '')
+    hasty.write(next.repeat(5))
+    await expect.poll(() => bodies.held).toBeGreaterThanOrEqual(5 * 64 * 1024)
+    hasty.destroy()
     await expect.poll(() => bodies.held).toBe(0)
   })
 
