@@ -183,7 +183,10 @@ export class ArenaPool {
     return { pieces: arena.pieces, sparse: free > bytes + this.#scratchEnd }
   }
 
-  /** Gives back the arenas that are empty. Resolves when their bytes are free, or something turns out to refer to them still. */
+  /**
+   * Gives back the arenas that are empty. Resolves when their bytes are free, or something turns out to refer to them still.
+   * Rejects when a thread cannot collect garbage: then they stay.
+   */
   async giveBackEmpty(): Promise<void> {
     const remains = await this.#forgetEmpty()
     for (let run = 0; run < collectionsMax && remains.some(({ references }) => references > 0); run++) {
@@ -208,7 +211,10 @@ export class ArenaPool {
 
   #isEmpty(arena: Arena): void {
     for (const leave of [...arena.companions]) leave()
-    this.#emptyTimer ??= setTimeout(() => void this.giveBackEmpty(), emptyMsMax).unref()
+    this.#emptyTimer ??= setTimeout(() => {
+      // Tried again when the next arena empties, and after work on an index, whose failure is logged.
+      this.giveBackEmpty().catch(() => {})
+    }, emptyMsMax).unref()
     this.#emptyTimer.refresh()
   }
 

@@ -127,7 +127,8 @@ export interface KernelExecutor {
   compare(work: CompareWork, options: { readonly signal: AbortSignal }): Promise<Compared>
   /**
    * Resolves when no thread but the calling one refers to the arena, for which no job may be under way; until closed, when
-   * that no longer matters. A job that names it later makes it known again. Never rejects.
+   * that no longer matters. A job that names it later makes it known again. Rejects with
+   * LG_INTERNAL when threads that live cannot collect their garbage.
    */
   forget(arenaId: number): Promise<void>
   close(): Promise<void>

@@ -47,6 +47,9 @@ const roundTripMsMax = 0.5
 /** Stands for the round trip until it is measured. */
 const roundTripMsGuess = 0.1
 
+/** Failures a thread, while all are told to forget an arena, that dying does not explain any more. */
+const forgetFailuresMax = 10
+
 interface CallOptions {
   readonly signal: AbortSignal
 }
@@ -226,12 +229,16 @@ class WorkerPool implements KernelExecutor {
     const threads = this.#threads
     if (threads === null) return
     const told = new Set<number>()
+    let failures = 0
     // A thread that dies has forgotten, and the one in its place never knew.
     while (!this.#closed && threads.threads.some(({ threadId }) => !told.has(threadId))) {
       // Each goes to the thread that has fewest tasks, so that together they reach all that are not busy.
       const tasks = threads.threads.map(() => threads.run({ kind: 'forget', arenaId }))
-      for (const outcome of await Promise.allSettled(tasks))
+      for (const outcome of await Promise.allSettled(tasks)) {
         if (outcome.status === 'fulfilled') told.add(outcome.value.threadId)
+        else if (++failures > forgetFailuresMax * this.workers)
+          throw new GatewayError('LG_INTERNAL', 'worker threads cannot collect garbage', { cause: outcome.reason })
+      }
       await setImmediate()
     }
   }

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { type Allocation, ArenaPool } from '../../src/cache/arena.js'
 
 const pageBytes = 65_536
@@ -25,6 +25,24 @@ test('law 11: freed pieces are joined and used again before an arena grows', () 
   const joined = pool.allocate(3 * pageBytes)!
   expect(joined.offset).toBe(pieces[1]!.offset)
   expect(pool.bytesCommitted).toBe(committed)
+})
+
+test('an arena that threads cannot forget stays, and is tried again', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => {
+    vi.useRealTimers()
+  })
+  let asked = 0
+  const forget = async (): Promise<void> => {
+    if (++asked === 1) throw new Error('gc is not defined')
+  }
+  const pool = new ArenaPool({ bytesMax: 100 * pageBytes, scratchSlots: 1, forget })
+  pool.allocate(pageBytes)!.free()
+  await vi.advanceTimersByTimeAsync(1000) // an unhandled rejection would fail the test run
+  expect([asked, pool.arenaCount]).toEqual([1, 1])
+  pool.allocate(pageBytes)!.free()
+  await vi.advanceTimersByTimeAsync(1000)
+  expect([asked, pool.arenaCount]).toEqual([2, 0])
 })
 
 test('a full arena is followed by another one', () => {

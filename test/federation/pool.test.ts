@@ -1,5 +1,6 @@
 import type { Worker } from 'node:worker_threads'
-import { afterEach, expect, test, vi } from 'vitest'
+import { Piscina } from 'piscina'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
 import type { KernelExecutor } from '../../src/cache/executor.js'
 import { seededRandom } from '../../src/core/clock.js'
@@ -163,6 +164,14 @@ test('a thread that dies is not waited for to forget an arena', async () => {
   await Promise.all(threads.map((thread) => thread.terminate()))
   await forgotten
   expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+test('threads that cannot collect garbage are not asked for ever', async () => {
+  const { executor, stored } = await open(2)
+  const run = vi.spyOn(Piscina.prototype, 'run').mockRejectedValue(new Error('gc is not defined'))
+  onTestFinished(() => run.mockRestore())
+  const forgotten = executor.forget(stored.job.arena.id)
+  await expect(forgotten).rejects.toMatchObject({ code: 'LG_INTERNAL', cause: { message: 'gc is not defined' } })
 })
 
 /** Has threads search in an arena, fills much of it, and frees all; in a function of its own, whose variables go with it. */
