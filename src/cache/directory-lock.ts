@@ -5,9 +5,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
-import { type FileHandle, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { type FileHandle, open, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 
@@ -38,7 +38,7 @@ interface Owner {
  * Throws LG_LOCK_HELD.
  */
 export async function lockDirectory(directory: string): Promise<DirectoryLock> {
-  const root = resolve(directory)
+  const root = await realpath(directory) // by whatever links it was named
   if (heldHere.has(root)) throw held(directory, { pid: process.pid, place: ownPlace() })
   heldHere.add(root)
   try {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { watch } from 'node:fs'
-import { readdir, readFile, readlink, stat, utimes, writeFile } from 'node:fs/promises'
+import { readdir, readFile, readlink, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { lockDirectory } from '../../src/cache/directory-lock.js'
@@ -13,6 +13,17 @@ test('a directory is locked once in a process, and again after its release', asy
   await expect(lockDirectory(directory)).rejects.toMatchObject({ code: 'LG_LOCK_HELD', field: 'cache.dir' })
   await lock.release()
   await (await lockDirectory(directory)).release()
+})
+
+test('a directory is locked once in a process by whatever link it is named, also where /proc does not tell', async () => {
+  const directory = await scratchDirectory()
+  const lock = await lockDirectory(directory)
+  await writeFile(join(directory, 'lock.1'), lockText({ pid: process.pid }))
+  const link = join(await scratchDirectory(), 'link')
+  await symlink(directory, link)
+  await expect(lockDirectory(link)).rejects.toMatchObject({ code: 'LG_LOCK_HELD' })
+  await lock.release()
+  await (await lockDirectory(link)).release()
 })
 
 const place = `${(await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()} ${await readlink('/proc/self/ns/pid')}`
