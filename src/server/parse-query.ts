@@ -148,9 +148,12 @@ const rowFields: ReadonlySet<string> = new Set(['collection', 'id'])
 function parseRowTarget(value: unknown, field: string): QueryVector {
   const row = readObject(value, field, 'an object with collection and id')
   refuseUnknown(row, rowFields, `${field}.`)
+  const collection = parseCollection(row.collection, `${field}.collection`)
+  if (collection.collection === '*')
+    throw invalid(`${field}.collection`, 'the one collection that has the row, "backend/collection"', row.collection)
   return {
     kind: 'row',
-    collection: parseCollection(row.collection, `${field}.collection`),
+    collection,
     id: readId(row.id, `${field}.id`),
   }
 }
@@ -162,7 +165,7 @@ function parseK(value: unknown, field: string, kMax: number): number {
 }
 
 /** `backend/collection`; the collection's name may hold more slashes. */
-export function parseCollection(value: unknown, field: string): CollectionRef {
+function parseCollection(value: unknown, field: string): CollectionRef {
   const name = readText(value, field, limits.collectionNameBytesMax * 2 + 1)
   const slash = name.indexOf('/')
   if (slash < 1 || slash === name.length - 1) throw invalid(field, '"backend/collection"', name)

@@ -17,7 +17,8 @@ import {
   words,
 } from './route-schema.js'
 
-const collectionName = Type.String({ pattern: '^[^/]+/.+$', description: '"backend/collection"' })
+const collectionName = Type.String({ pattern: '^[^/]+/(?!\\*$).+$', description: '"backend/collection"' })
+const collectionPattern = Type.String({ pattern: '^[^/]+/.+$' })
 
 const predicate = Type.Union([Type.Object({}), Type.String()], {
   description:
@@ -43,7 +44,7 @@ const queryProperties = {
   k: whole(1, limits.kMax, { default: 10, description: 'How many results. Required.' }),
   ef_search: Type.Optional(whole(0, 2 ** 32 - 1, { description: 'Accepted for RVF clients; changes nothing.' })),
   collections: Type.Optional(
-    Type.Array(collectionName, { minItems: 1, description: '"backend/collection" or "backend/*". Default: all.' }),
+    Type.Array(collectionPattern, { minItems: 1, description: '"backend/collection" or "backend/*". Default: all.' }),
   ),
   fusion: Type.Optional(Type.Literal('rrf')),
   filter: Type.Optional(predicate),

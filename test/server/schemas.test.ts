@@ -37,6 +37,8 @@ test.each<[unknown, boolean]>([
   [{ row: { collection: 'a/b', id: 1 }, k: 1 }, true],
   [{ row: { collection: 'a/b', id: 'x' }, k: 1 }, true],
   [{ row: { collection: 'ab', id: 1 }, k: 1 }, false],
+  [{ row: { collection: 'a/*', id: 1 }, k: 1 }, false],
+  [{ row: { collection: 'a/*b', id: 1 }, k: 1 }, true],
   [{ row: { collection: 'a/b' }, k: 1 }, false],
   [{ row: { collection: 'a/b', id: 1, x: 1 }, k: 1 }, false],
   [{ ...base, collections: ['a/b', 'c/*'] }, true],
