@@ -22,6 +22,7 @@ import {
   settleOnDisk,
   spaceBytes,
 } from './resident-segment.js'
+import { forgetPlaces } from './search.js'
 import { type Pins, Segment } from './segment.js'
 import type { SegmentDescription } from './segment-description.js'
 import type { IdKind } from './segment-ids.js'
@@ -282,6 +283,7 @@ export class Parts {
       left: (segment, evicted) => {
         this.#options.budget.forget(segment)
         this.#residents.delete(segment)
+        forgetPlaces()
         if (evicted) {
           this.#options.counts.evictions++
           this.#options.onEvicted()

@@ -126,7 +126,12 @@ class SearchAtOnce implements BegunSearch {
 }
 
 /** Of versions in memory, for queries without a filter. */
-const wholeVersions = new WeakMap<readonly MaskedSegment[], readonly Place[]>()
+let wholeVersions = new WeakMap<readonly MaskedSegment[], readonly Place[]>()
+
+/** To be called when a segment has left memory: places would keep its arena from being given back. The next query of any version looks them up again. */
+export function forgetPlaces(): void {
+  wholeVersions = new WeakMap()
+}
 
 /** Where the version is, when every bitmap that takes is there: those are held. Null, and none is held, when one is to be filled. */
 function placesAtOnce(

@@ -67,6 +67,22 @@ test('law 11: what a collection was answered from is given back when it is inval
   expect(idsAndDistances(await ask(cache, other.collection('other'), vector))).toEqual(bruteForce(other, vector))
 })
 
+test('law 11: where an evicted collection was searched is given back before its next query', async () => {
+  const { cache, pool } = await openCache({ memoryBytesMax: 4 * mebibyte })
+  await ask(cache, files(1).collection('first'), vector)
+  await cache.settled()
+  const second = files(1).collection('second')
+  await ask(cache, second, vector) // in the room of the first
+  await cache.settled()
+  expect(cache.collectionStatistics({ ...second.ref, collection: 'first' }).segmentsResident).toBe(0)
+  await cache.invalidate(second.ref)
+  const committed = async (): Promise<number> => {
+    await pool.giveBackEmpty()
+    return pool.bytesCommitted
+  }
+  await expect.poll(committed, { timeout: 5000 }).toBe(0)
+})
+
 test('law 11: the least recently used collection leaves; the sum never passes the budget; from disk it comes back', async () => {
   const directory = await scratchDirectory()
   // Three collections without their originals, and one that is being built.
