@@ -3,7 +3,6 @@ import { GatewayError } from '../core/errors.js'
 import { generation as asGeneration, formatCollection, type Generation } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import { attend } from './attend.js'
-import { buildVersion } from './build-version.js'
 import { noCounts } from './collection-counts.js'
 import { describeCollection } from './collection-statistics.js'
 import type { HeldVersions } from './held-versions.js'
@@ -12,9 +11,7 @@ import { type CollectionOptions, Holdings } from './holdings.js'
 import { JobQueue } from './job-queue.js'
 import { LastFailure } from './last-failure.js'
 import { pinVersion } from './pinned-version.js'
-import { PrimingProgress } from './priming-progress.js'
 import { fromRecord } from './recall.js'
-import { Pins } from './segment.js'
 import { Sightings } from './sightings.js'
 import { waitFor } from './single-flight.js'
 import { SourceWatch } from './source-watch.js'
@@ -26,26 +23,24 @@ import type {
   HeldGeneration,
   PinnedVersion,
 } from './vector-cache.js'
+import { VersionBuilds } from './version-builds.js'
 import { isResident, type Version } from './versions.js'
 
-/** A source that changes under every pull is given up on after so many. */
-const pullAttemptsMax = 4
+/** A version that loses a segment to another collection each time before it is its caller's turn is given up on after so many. */
+const bringBackAttemptsMax = 4
 
-/** One collection: which of its versions a caller gets, and when one is built for it. */
+/** One collection: which of its versions a caller gets, and when one is built for it. What was read is let go of here alone. */
 export class Collection {
   readonly #options: CollectionOptions
   readonly #watch: SourceWatch
-  /** Builds and reads run one after another, so that none does another's work twice. */
   readonly #jobs = new JobQueue<Version>()
   #source: CachedCollection
   #loaded: Promise<void> | null = null
   #holdings: Holdings
   /** Settles when nothing is left in memory of holdings that were let go. */
   #abandoned: Promise<unknown> = Promise.resolve()
-  #progress: PrimingProgress | null = null
   readonly #failure: LastFailure
-  /** The last generation that cannot be read, so that not every query pulls it to find out. */
-  #refused: { readonly generation: Generation; readonly holdings: Holdings; readonly error: unknown } | null = null
+  readonly #builds: VersionBuilds
   readonly #counts = noCounts()
 
   constructor(source: CachedCollection, options: CollectionOptions) {
@@ -54,6 +49,14 @@ export class Collection {
     this.#failure = new LastFailure(options)
     this.#watch = new SourceWatch(() => this.#ask(), options.clock)
     this.#holdings = this.#begin()
+    this.#builds = new VersionBuilds({
+      ...options,
+      jobs: this.#jobs,
+      watch: this.#watch,
+      failure: this.#failure,
+      counts: this.#counts,
+      reading: () => ({ source: this.#source, holdings: this.#holdings }),
+    })
   }
 
   async pin(source: CachedCollection, wanted: VersionWanted, signal: AbortSignal): Promise<PinnedVersion> {
@@ -67,13 +70,13 @@ export class Collection {
     const hit = version === ready
     // Between its coming into memory and this caller's turn a version may lose a segment to another collection, or go.
     for (let attempt = 1; !isResident(version); attempt++) {
-      if (attempt > pullAttemptsMax)
+      if (attempt > bringBackAttemptsMax)
         throw new GatewayError('LG_OVERLOADED', `${this.#name}: other collections need the memory at the same time`, {
           retryAfterMs: 100,
         })
       const missing = version
       version = this.#versions.list.includes(missing)
-        ? await waitFor(this.#reported(this.#job(`read ${missing.generation}`, () => this.#bringBack(missing))), signal)
+        ? await waitFor(this.#builds.again(missing), signal)
         : await this.#choose(wanted, signal)
     }
     if (hit) this.#counts.hits++
@@ -179,7 +182,7 @@ export class Collection {
   }
 
   primingRetryMs(): number | null {
-    return this.#progress?.retryMs() ?? null
+    return this.#builds.progress?.retryMs() ?? null
   }
 
   history(): readonly HeldGeneration[] {
@@ -211,7 +214,7 @@ export class Collection {
   }
 
   #state(): CollectionState {
-    if (this.#progress !== null) return this.#versions.current === null ? 'priming' : 'refreshing'
+    if (this.#builds.progress !== null) return this.#versions.current === null ? 'priming' : 'refreshing'
     if (this.#failure.seen !== null) return 'failed'
     return this.#versions.current === null ? 'cold' : 'ready'
   }
@@ -249,13 +252,14 @@ export class Collection {
         if (consistency.kind === 'frozen' && current !== null) return current
         if (consistency.kind === 'ttl' && this.#watch.observed !== null) {
           const { generation } = this.#watch.observed
-          if (this.#watch.seenWithin(consistency.ttlMs, generation)) return waitFor(this.#version(generation), signal)
+          if (this.#watch.seenWithin(consistency.ttlMs, generation))
+            return waitFor(this.#builds.latest(generation), signal)
         }
         return waitFor(this.#checkedVersion(), signal)
       }
       case 'generation':
         return waitFor(
-          this.#older(asGeneration(wanted.generation), `generation ${JSON.stringify(wanted.generation)}`),
+          this.#builds.older(asGeneration(wanted.generation), `generation ${JSON.stringify(wanted.generation)}`),
           signal,
         )
       case 'time': {
@@ -265,14 +269,14 @@ export class Collection {
         if (maybeStillThere && wanted.atMs <= this.#options.clock.now()) await waitFor(this.#watch.check(), signal)
         const generation = this.#watch.sightings.at(wanted.atMs)
         if (generation === null) throw this.#expired(named)
-        return waitFor(this.#older(generation, named), signal)
+        return waitFor(this.#builds.older(generation, named), signal)
       }
     }
   }
 
   /** The version of a check that starts after this call. */
   async #checkedVersion(): Promise<Version> {
-    const version = await this.#version(await this.#watch.check())
+    const version = await this.#builds.latest(await this.#watch.check())
     this.#failure.clear()
     return version
   }
@@ -288,133 +292,8 @@ export class Collection {
     }
   }
 
-  /** The version of a generation that the source was just seen at; it becomes the current one (law 7). */
-  async #version(generation: Generation): Promise<Version> {
-    const held = this.#versions.find(generation)
-    // A version recalled from disk may have been read under another configuration; only the source's manifest tells.
-    if (held?.confirmed === true) return this.#adopt(held, 0)
-    return this.#reported(this.#job(`build ${generation}`, () => this.#build(generation)))
-  }
-
-  #expired(wanted: string, cause?: unknown): GatewayError {
-    return generationExpired({ collection: this.#name, wanted }, this.history(), cause)
-  }
-
-  /** A version that need not be the source's current one. */
-  async #older(generation: Generation, named: string): Promise<Version> {
-    const held = this.#versions.find(generation)
-    if (held !== null) return held
-    try {
-      return await this.#job(`build ${generation} as of`, () =>
-        this.#buildOnce(generation, (version) => this.#enter(version, false)),
-      )
-    } catch (error) {
-      throw isExpired(error) ? this.#expired(named, error) : error
-    }
-  }
-
-  /** Runs after the jobs before it; a job of the same name under way is shared. */
-  #job(name: string, run: () => Promise<Version>): Promise<Version> {
-    return this.#jobs.share(name, () => this.#holdings.parts.use(run))
-  }
-
-  /** A job, with a failure noted as the collection's state. */
-  #reported(job: Promise<Version>): Promise<Version> {
-    return job.catch((error: unknown) => Promise.reject(this.#failure.note(error)))
-  }
-
-  /** Builds a generation and adopts it; when the source moves on meanwhile, the one it moved to. */
-  async #build(wanted: Generation): Promise<Version> {
-    let generation = wanted
-    for (let attempt = 1; ; attempt++) {
-      const held = this.#versions.find(generation)
-      if (held?.confirmed === true && isResident(held)) return this.#adopt(held, 0)
-      if (this.#refused?.generation === generation && this.#refused.holdings === this.#holdings)
-        throw this.#refused.error
-      const pulledBefore = this.#counts.partsPulled
-      try {
-        // The holdings may be others than when the job began.
-        const built = await this.#holdings.parts.use(() =>
-          this.#buildOnce(generation, (version) => this.#adopt(version, this.#counts.partsPulled - pulledBefore)),
-        )
-        this.#failure.clear()
-        return built
-      } catch (error) {
-        if (isSettled(error)) this.#refused = { generation, holdings: this.#holdings, error }
-        if (!isExpired(error) || attempt === pullAttemptsMax) throw error
-      }
-      generation = await this.#watch.check()
-    }
-  }
-
-  /** @param enter as of `buildVersion` */
-  async #buildOnce(generation: Generation, enter: (version: Version) => Version): Promise<Version> {
-    const { budget, clock, files } = this.#options
-    const holdings = this.#holdings
-    const progress = new PrimingProgress(clock)
-    this.#progress = progress
-    const pulledBefore = this.#counts.partsPulled
-    try {
-      const version = await buildVersion(
-        {
-          source: this.#source,
-          generation,
-          holdings,
-          budget,
-          persistent: files.persistent,
-          progress,
-          lifetime: AbortSignal.any([this.#options.lifetime, holdings.parts.lifetime]),
-        },
-        enter,
-      )
-      if (this.#counts.partsPulled > pulledBefore) holdings.store()
-      return version
-    } finally {
-      this.#progress = null
-    }
-  }
-
-  /** Brings every segment of a version back into memory, from disk or else from the source. */
-  async #bringBack(missing: Version): Promise<Version> {
-    // Meanwhile the background may have given it other segments.
-    const version = this.#versions.find(missing.generation) ?? missing
-    const pins = new Pins()
-    try {
-      if (await this.#holdings.parts.restoreAll(version, pins)) return version
-    } finally {
-      pins.release()
-    }
-    if (version.generation === this.#watch.observed?.generation) return this.#build(version.generation)
-    try {
-      return await this.#buildOnce(version.generation, (again) => this.#enter(again, false))
-    } catch (error) {
-      throw isExpired(error) ? this.#expired(`generation ${JSON.stringify(version.generation)}`, error) : error
-    }
-  }
-
-  /** Makes a version the current one. */
-  #adopt(version: Version, partsPulled: number): Version {
-    const { ref, emit } = this.#options
-    const before = this.#versions.current
-    const observed = this.#watch.observed?.generation
-    // The source may have moved on, or back, while this was built: then it is one more older version.
-    const isCurrent = before === null || observed === undefined || observed === version.generation
-    this.#enter(version, isCurrent)
-    if (before === this.#versions.current) return version
-    if (before === null) this.#counts.primes++
-    else this.#counts.refreshes++
-    emit({ kind: before === null ? 'primed' : 'refreshed', ref, generation: version.generation, partsPulled })
-    return version
-  }
-
-  /** Takes a version among those that are held. */
-  #enter(version: Version, isCurrent: boolean): Version {
-    this.#watch.sightings.describe(version)
-    if (this.#versions.enter(version, isCurrent)) {
-      this.#holdings.store()
-      this.#holdings.improve()
-    }
-    return version
+  #expired(wanted: string): GatewayError {
+    return generationExpired({ collection: this.#name, wanted }, this.#watch, this.#holdings)
   }
 
   #pinned(version: Version): PinnedVersion {
@@ -426,8 +305,3 @@ export class Collection {
     return pinVersion(version, { ref, info: this.#source.info, checkedAtMs, executor, budget, graph })
   }
 }
-
-const isExpired = (error: unknown): boolean => error instanceof GatewayError && error.code === 'LG_GENERATION_EXPIRED'
-/** What the bytes of a generation rule out: pulling them again would end the same way. */
-const isSettled = (error: unknown): boolean =>
-  error instanceof GatewayError && (error.code === 'LG_BAD_ROW' || error.code === 'LG_UNSUPPORTED')

@@ -33,10 +33,11 @@ export function listHistory({ sightings, observed }: SourceWatch, { versions, pa
 /** @param wanted what was asked for, in words; `collection`: how the error calls it */
 export function generationExpired(
   { collection, wanted }: { readonly collection: string; readonly wanted: string },
-  history: readonly HeldGeneration[],
+  watch: SourceWatch,
+  holdings: Holdings,
   cause?: unknown,
 ): GatewayError {
-  const held = history.map(
+  const held = listHistory(watch, holdings).map(
     ({ generation, firstSeenMs, lastSeenMs }) =>
       `${JSON.stringify(generation)} (seen ${new Date(firstSeenMs).toISOString()} to ${new Date(lastSeenMs).toISOString()})`,
   )
