@@ -1,28 +1,15 @@
 import type { Random } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
 import type { Metric } from '../core/metric.js'
 import type { ArenaPool } from './arena.js'
 import type { MemoryBudget } from './budget.js'
 import { type Codebook, trainCodebook } from './codebook.js'
 import { CodebookCopies } from './codebook-copies.js'
+import { formatCodebook, parseCodebook } from './codebook-text.js'
+import type { CollectionFiles } from './collection-files.js'
+import type { CollectionRecord } from './collection-record.js'
 import type { ArenaHandle } from './executor.js'
-import type { Tuning } from './tuning.js'
-
-/** How a codebook's centroids came about, or that it is better without. */
-export interface Training {
-  readonly atMs: number
-  /** Rows of the collection then. */
-  readonly rows: number
-  /** Mean distance of a row from its centroid, over the rows of then; null until all of them are coded with it. */
-  readonly meanRadius: number | null
-}
-
-/** What is known of a codebook besides what it is. */
-export interface Learnt {
-  /** Null when centroids were never trained. */
-  readonly training: Training | null
-  /** How scans with it are best done; null until that was measured. */
-  readonly tuning: Tuning | null
-}
+import type { Learnt } from './learnt.js'
 
 /** A codebook and its copies in arenas. */
 export class PlacedCodebook {
@@ -54,18 +41,23 @@ export class PlacedCodebook {
   }
 }
 
+interface ShelfOptions {
+  readonly pool: ArenaPool
+  readonly metric: Metric
+  readonly random: Random
+  readonly files: Pick<CollectionFiles, 'loadCodebook' | 'saveCodebook'>
+}
+
 /** One collection's codebooks. For each dimension it has had, one is *active*: what is pulled from now on is coded with it. */
 export class CodebookShelf {
-  readonly #pool: ArenaPool
-  readonly #metric: Metric
-  readonly #random: Random
+  readonly #options: ShelfOptions
   readonly #placed = new Map<string, PlacedCodebook>()
   readonly #active = new Map<number, PlacedCodebook>()
+  /** Versions that are on disk. */
+  readonly #saved = new Set<string>()
 
-  constructor(pool: ArenaPool, metric: Metric, random: Random) {
-    this.#pool = pool
-    this.#metric = metric
-    this.#random = random
+  constructor(options: ShelfOptions) {
+    this.#options = options
   }
 
   get(version: string): PlacedCodebook | null {
@@ -78,16 +70,15 @@ export class CodebookShelf {
 
   /** `sample`: float32[rows * dimension]; borrowed. */
   train(dimension: number, sample: Float32Array): PlacedCodebook {
-    return this.activate(trainCodebook({ dimension, metric: this.#metric, seed: drawSeed(this.#random), sample }), {
-      training: null,
-      tuning: null,
-    })
+    const { metric, random } = this.#options
+    const codebook = trainCodebook({ dimension, metric, seed: drawSeed(random), sample })
+    return this.activate(codebook, { training: null, tuning: null })
   }
 
   add(codebook: Codebook, learnt: Learnt): PlacedCodebook {
     const known = this.#placed.get(codebook.version)
     if (known !== undefined) return known
-    const placed = new PlacedCodebook(this.#pool, codebook, learnt)
+    const placed = new PlacedCodebook(this.#options.pool, codebook, learnt)
     this.#placed.set(codebook.version, placed)
     return placed
   }
@@ -96,10 +87,6 @@ export class CodebookShelf {
     const placed = this.add(codebook, learnt)
     this.#active.set(codebook.dimension, placed)
     return placed
-  }
-
-  isActive(placed: PlacedCodebook): boolean {
-    return this.#active.get(placed.codebook.dimension) === placed
   }
 
   all(): Iterable<PlacedCodebook> {
@@ -114,6 +101,43 @@ export class CodebookShelf {
       placed.release()
       this.#placed.delete(version)
     }
+  }
+
+  /** Reads the codebooks of an earlier process; answers the versions of those that are there. */
+  async load(records: CollectionRecord['codebooks']): Promise<ReadonlySet<string>> {
+    const loaded = new Set<string>()
+    for (const { version, active, training, tuning } of records) {
+      const codebook = await this.#options.files.loadCodebook(version, (text) => {
+        const parsed = parseCodebook(text)
+        if (parsed.version !== version) throw new GatewayError('LG_CORRUPT', `codebook is ${parsed.version}`)
+        return parsed
+      })
+      if (codebook === null) continue
+      if (active) this.activate(codebook, { training, tuning })
+      else this.add(codebook, { training, tuning })
+      this.#saved.add(version)
+      loaded.add(version)
+    }
+    return loaded
+  }
+
+  /** Writes those to disk that are not there yet. */
+  async save(signal: AbortSignal): Promise<void> {
+    for (const { codebook } of this.all()) {
+      const { version } = codebook
+      if (this.#saved.has(version)) continue
+      if (await this.#options.files.saveCodebook(version, formatCodebook(codebook), signal)) this.#saved.add(version)
+    }
+  }
+
+  /** What `load` will need in a later process. */
+  records(): CollectionRecord['codebooks'] {
+    return Array.from(this.all(), (placed) => ({
+      version: placed.version,
+      active: this.#active.get(placed.codebook.dimension) === placed,
+      training: placed.training,
+      tuning: placed.tuning,
+    }))
   }
 
   /** Frees every copy; no job may use one any more. */

@@ -3,7 +3,7 @@ import type { Column } from '../core/column.js'
 import { GatewayError } from '../core/errors.js'
 import type { Metric } from '../core/metric.js'
 import type { SkippedRows } from '../core/vector-batch.js'
-import type { Learnt } from './codebook-shelf.js'
+import type { Learnt } from './learnt.js'
 import type { SegmentDescription } from './segment-description.js'
 import type { Sighting } from './sightings.js'
 

@@ -120,7 +120,7 @@ export class Holdings {
     const isOutdated = (): boolean => versions !== this.versions.list // a later write knows better what is wanted
     if (versions.length === 0) return // it has left memory: what is on disk is for the next process
     const segments = new Set(versions.flatMap((version) => version.segments.map(({ segment }) => segment)))
-    await parts.saveCodebooks(lifetime)
+    await parts.codebooks.save(lifetime)
     for (const segment of segments) {
       if (isOutdated() || lifetime.aborted) return
       await parts.store(segment, lifetime)
@@ -128,7 +128,7 @@ export class Holdings {
     if (isOutdated()) return
     const { metric } = parts
     const { sightings } = watch
-    await files.saveRecord(toRecord({ metric, versions, codebooks: parts.codebookRecords(), sightings }), lifetime)
+    await files.saveRecord(toRecord({ metric, versions, codebooks: parts.codebooks.records(), sightings }), lifetime)
     if (lifetime.aborted || isOutdated()) return // the record on disk may name what is retired here
     parts.codebooks.retain(
       new Set(versions.flatMap(({ segments }) => segments.map(({ codebook }) => codebook.version))),

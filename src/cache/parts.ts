@@ -5,10 +5,8 @@ import type { Metric } from '../core/metric.js'
 import { originalsBytes, quantizedRowsMin } from './block.js'
 import type { MemoryBudget } from './budget.js'
 import { CodebookShelf } from './codebook-shelf.js'
-import { formatCodebook, parseCodebook } from './codebook-text.js'
 import type { CollectionCounts } from './collection-counts.js'
 import type { CollectionFiles } from './collection-files.js'
-import type { CollectionRecord } from './collection-record.js'
 import type { KernelExecutor } from './executor.js'
 import type { PulledPart, PulledSegment } from './priming.js'
 import {
@@ -54,12 +52,11 @@ export class Parts {
   readonly #parts = new Map<string, CachedPart>()
   readonly #residents = new Set<Segment>()
   readonly #retirement = new AbortController()
-  readonly #codebooksSaved = new Set<string>()
   #jobs = 0
 
   constructor(options: PartsOptions) {
     this.#options = options
-    this.codebooks = new CodebookShelf(options.budget.pool, options.metric, options.random)
+    this.codebooks = new CodebookShelf({ ...options, pool: options.budget.pool })
   }
 
   get metric(): Metric {
@@ -360,42 +357,6 @@ export class Parts {
         throw error
       }
     })
-  }
-
-  /** Reads the codebooks of an earlier process; answers those that are there. */
-  async loadCodebooks(records: CollectionRecord['codebooks']): Promise<ReadonlySet<string>> {
-    const loaded = new Set<string>()
-    for (const { version, active, training, tuning } of records) {
-      const codebook = await this.#options.files.loadCodebook(version, (text) => {
-        const parsed = parseCodebook(text)
-        if (parsed.version !== version) throw new GatewayError('LG_CORRUPT', `codebook is ${parsed.version}`)
-        return parsed
-      })
-      if (codebook === null) continue
-      if (active) this.codebooks.activate(codebook, { training, tuning })
-      else this.codebooks.add(codebook, { training, tuning })
-      this.#codebooksSaved.add(version)
-      loaded.add(version)
-    }
-    return loaded
-  }
-
-  async saveCodebooks(signal: AbortSignal): Promise<void> {
-    for (const { codebook } of this.codebooks.all()) {
-      const { version } = codebook
-      if (this.#codebooksSaved.has(version)) continue
-      if (await this.#options.files.saveCodebook(version, formatCodebook(codebook), signal))
-        this.#codebooksSaved.add(version)
-    }
-  }
-
-  codebookRecords(): CollectionRecord['codebooks'] {
-    return Array.from(this.codebooks.all(), (placed) => ({
-      version: placed.version,
-      active: this.codebooks.isActive(placed),
-      training: placed.training,
-      tuning: placed.tuning,
-    }))
   }
 }
 

@@ -77,7 +77,7 @@ export async function fromRecord(
   dataRef: string,
   configuration: string | null,
 ): Promise<{ readonly versions: readonly Version[]; readonly sightings: readonly Sighting[] }> {
-  const codebooks = await parts.loadCodebooks(record.codebooks)
+  const codebooks = await parts.codebooks.load(record.codebooks)
   // Segments without codes are searched with the active codebook.
   const plain = record.codebooks.every(({ version, active }) => !active || codebooks.has(version))
   const segments = record.segments.map((segment) =>

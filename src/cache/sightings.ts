@@ -1,5 +1,4 @@
 import type { Generation } from '../core/generation.js'
-import type { Version } from './versions.js'
 
 /** A stretch of checks that all saw one generation. */
 export interface Sighting {
@@ -50,7 +49,14 @@ export class Sightings {
     if (this.#list.length > sightingsMax) this.#list.shift()
   }
 
-  describe({ generation, witness, rows, parts }: Version): void {
+  /** Says what was cached of a generation. */
+  describe(version: {
+    readonly generation: Generation
+    readonly witness: string
+    readonly rows: number
+    readonly parts: readonly unknown[]
+  }): void {
+    const { generation, witness, rows, parts } = version
     for (const sighting of this.#list)
       if (sighting.generation === generation) sighting.summary = { witness, rows, parts: parts.length }
   }
