@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events'
 import { setImmediate as onNextTurn } from 'node:timers'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Piscina } from 'piscina'
@@ -21,6 +20,7 @@ import { cutRanges, planScan, type ScanPlan } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
 import { type ScanDone, ScansAhead } from './scans-ahead.js'
+import { Slots } from './slots.js'
 
 /**
  * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer; a thread that
@@ -84,7 +84,7 @@ class WorkerPool implements KernelExecutor {
     const slots = tasksPerThread * workers + 1
     this.scratchSlots = workers === 0 ? slots : slots + 1
     this.#ahead = workers === 0 ? null : new ScansAhead(slots)
-    this.#slots = new Slots(workers)
+    this.#slots = new Slots(workers, tasksPerThread)
     this.#threads =
       workers === 0
         ? null
@@ -366,75 +366,3 @@ async function measureRoundTrip(threads: Piscina<WorkerTask>, workers: number): 
   }
   return Math.min(roundTripMsMax, times.sort((a, b) => a - b)[pingCount >> 1]!)
 }
-
-interface Waiter {
-  give(slot: number): void
-  fail(reason: unknown): void
-}
-
-/**
- * Scratch areas, given to jobs and not to threads: a slot outlives the thread that used it. Slots from 1 are for tasks
- * on threads, `tasksPerThread` each, first come first served, training last; with no workers, slot 0 is always free for one synchronous turn.
- */
-class Slots {
-  readonly #free: number[]
-  readonly #waiting: Waiter[] = []
-  /** Served when nobody else waits. */
-  readonly #waitingInBackground: Waiter[] = []
-  readonly #workers: number
-  #closed = false
-
-  constructor(workers: number) {
-    this.#workers = workers
-    const count = tasksPerThread * workers
-    this.#free = Array.from({ length: count }, (_, index) => count - index)
-  }
-
-  /** Threads without a task, at least: tasks go to the thread that has fewest. */
-  get idleThreads(): number {
-    return Math.max(0, this.#free.length - (tasksPerThread - 1) * this.#workers)
-  }
-
-  take(signal: AbortSignal, background: boolean): Promise<number> {
-    if (this.#closed) return Promise.reject(closedError())
-    if (this.#workers === 0) return Promise.resolve(0)
-    const slot = this.#free.pop()
-    if (slot !== undefined) return Promise.resolve(slot)
-    const waiting = background ? this.#waitingInBackground : this.#waiting
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        waiting.splice(waiting.indexOf(waiter), 1)
-        reject(signal.reason)
-      }
-      const waiter = {
-        give(given: number): void {
-          signal.removeEventListener('abort', leave)
-          resolve(given)
-        },
-        fail(reason: unknown): void {
-          signal.removeEventListener('abort', leave)
-          reject(reason)
-        },
-      }
-      waiting.push(waiter)
-      // Any number of queries of one batch may share a signal.
-      setMaxListeners(0, signal)
-      signal.addEventListener('abort', leave, { once: true })
-    })
-  }
-
-  give(slot: number): void {
-    if (this.#workers === 0) return
-    const waiter = this.#waiting.shift() ?? this.#waitingInBackground.shift()
-    if (waiter === undefined) this.#free.push(slot)
-    else waiter.give(slot)
-  }
-
-  close(): void {
-    this.#closed = true
-    for (const waiter of [...this.#waiting.splice(0), ...this.#waitingInBackground.splice(0)])
-      waiter.fail(closedError())
-  }
-}
-
-const closedError = (): GatewayError => new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')
