@@ -42,7 +42,7 @@ class RequestDeadline implements Deadline {
   }
 
   get state(): Deadline['state'] {
-    if (this.#watch === null && this.#caller.aborted) this.#watched()
+    if (this.#watch === null && (this.#caller.aborted || this.#leftMs() <= 0)) this.#watched()
     return this.#state
   }
 
@@ -65,12 +65,17 @@ class RequestDeadline implements Deadline {
 
   #watched(): Watch {
     if (this.#watch !== null) return this.#watch
-    const leftMs = this.#ms - (performance.now() - this.#openedMs)
+    const leftMs = this.#leftMs()
     const timer = setTimeout(() => this.#end('expired', exceeded(this.#ms)), leftMs)
     this.#watch = { controller: new AbortController(), waiters: [], timer }
     if (this.#caller.aborted) this.#onCancelled()
     else this.#caller.addEventListener('abort', this.#onCancelled)
+    if (leftMs <= 0) this.#end('expired', exceeded(this.#ms))
     return this.#watch
+  }
+
+  #leftMs(): number {
+    return this.#ms - (performance.now() - this.#openedMs)
   }
 
   readonly #onCancelled = (): void => this.#end('cancelled', cancelled(this.#caller.reason))
