@@ -9,7 +9,7 @@ export interface Bar {
   readonly limit: {
     readonly kind: 'at least' | 'at most'
     readonly value: number
-    readonly unit: 'times' | 'us' | 'ms' | 'GiB' | 'wrong'
+    readonly unit: 'times' | 'us' | 'ms' | 'GiB' | 'wrong' | 'recall'
   }
   /** Null when the report lacks a row that it needs. */
   figure(report: Report): number | null
@@ -53,6 +53,13 @@ export const fasterThanBruteForce = (mode: string, times: number): Bar => ({
   against: 'our own f32 brute force',
   limit: { kind: 'at least', value: times, unit: 'times' },
   figure: (report) => rate(report, mode, ['lakegate', 'brute']),
+})
+
+export const recallReached = (mode: string, recall: number): Bar => ({
+  what: `${mode}, recall`,
+  against: '',
+  limit: { kind: 'at least', value: recall, unit: 'recall' },
+  figure: (report) => rowOf(report, 'lakegate', mode)?.recall_at_k ?? null,
 })
 
 export const medianAtMost = (mode: string, us: number): Bar => ({

@@ -37,8 +37,17 @@ export function renderReport(report: Report): string {
   ].join('\n')
 }
 
+const decimals: Readonly<Record<Judged['limit']['unit'], number>> = {
+  times: 2,
+  GiB: 2,
+  recall: 3,
+  us: 0,
+  ms: 0,
+  wrong: 0,
+}
+
 export const formatFigure = (figure: number | null, unit: Judged['limit']['unit']): string =>
-  figure === null ? 'not run' : `${unit === 'times' || unit === 'GiB' ? figure.toFixed(2) : Math.round(figure)} ${unit}`
+  figure === null ? 'not run' : `${figure.toFixed(decimals[unit])} ${unit}`
 
 export const formatLimit = ({ kind, value, unit }: Judged['limit']): string => `${kind} ${value} ${unit}`
 

@@ -10,6 +10,7 @@ import {
   noneWrong,
   readySoonerThan,
   readyWithin,
+  recallReached,
   residentAtMost,
   restartBars,
 } from './bars.js'
@@ -73,11 +74,22 @@ export const tableRows: readonly TableRow[] = [
       noneWrong,
     ],
   ),
+  short(
+    'hnsw-mnist',
+    'search --dataset mnist784 --query-count 200 --modes 0.99,hnsw-0.99 --peers usearch@0.99 --seconds 10',
+    [recallReached('hnsw-0.99', 0.99)],
+  ),
   short('filters-clustered', 'filters --n 100000 --query-count 200 --seconds 10 --seeds 3', filterBars),
   short('filters-mnist', 'filters --dataset mnist784 --query-count 100 --seconds 10 --seeds 3', filterBars),
   short('filters-minilm', 'filters --dataset minilm384 --seconds 5 --seeds 3', filterBars),
   short('http', 'http --n 100000 --query-count 200 --seconds 16', [httpShare(8, 0.5)]),
   short('restart', 'restart --n 1000000 --seconds 60', restartBars(0.2, 2000)),
+  {
+    name: 'hnsw-1m',
+    args: ['search', ...'--n 1000000 --query-count 100 --modes exact,0.95,hnsw-0.95 --seconds 10'.split(' ')],
+    bars: [recallReached('hnsw-0.95', 0.95)],
+    long: true,
+  },
   {
     name: 'scale-10m',
     args: ['scale', '--n', '10000000', '--query-count', '50'],
