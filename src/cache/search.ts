@@ -61,6 +61,7 @@ class SearchAtOnce implements BegunSearch {
   readonly #bitmaps: readonly (AllowBitmap | null)[]
   readonly #groups: readonly Group[]
   readonly #startedMs = performance.now()
+  readonly #begunMs: number
   /** Of the first group: the others begin with what it leaves. */
   readonly #scan: BegunScan | null
 
@@ -84,12 +85,13 @@ class SearchAtOnce implements BegunSearch {
     this.#groups = tuneGroups(places, query, target.choice)
     const first = this.#groups[0]
     this.#scan = ahead && first !== undefined ? target.executor.beginScan(jobOf(first, query, query.distanceMax)) : null
+    this.#begunMs = performance.now()
   }
 
   finish(): ShardAnswer | null {
     const query = this.#query
     const groups = this.#groups
-    const startedMs = this.#scan === null ? performance.now() : this.#startedMs
+    const waitMs = performance.now() - this.#begunMs
     try {
       const begun = this.#scan?.finish() ?? null
       if (!this.#places.every(isStillThere)) return null
@@ -107,9 +109,9 @@ class SearchAtOnce implements BegunSearch {
         if (reply.distances.length >= query.k) nearer = Math.min(nearer, reply.distances[query.k - 1]!)
       }
       if (areUnlikeMeasured(groups, best, query.k)) return null
-      const searchMs = performance.now() - startedMs
+      const searchMs = performance.now() - this.#startedMs
       const { contract, recallExpected } = achieved(groups, query.contract)
-      return { hits: best, contract, recallExpected, rowsScanned, bytesScanned, searchMs, waitMs: 0 }
+      return { hits: best, contract, recallExpected, rowsScanned, bytesScanned, searchMs, waitMs }
     } finally {
       this.#release()
     }
