@@ -21,8 +21,8 @@ interface Begun {
   readonly entry: number
   /** Runs it on the calling thread. */
   readonly run: () => ScanDone
-  /** What the calling thread made of it before its turn. */
-  done: ScanDone | null
+  /** What the calling thread made of it before its turn; throws what that threw. */
+  done: (() => ScanDone) | null
 }
 
 /** The thread as it is known here. */
@@ -85,7 +85,7 @@ export class ScansAhead {
   /** Its hits, after which it is gone. Waits for the thread no longer than `patienceMs`; while it waits, it does what is queued. */
   finish(begun: Begun, patienceMs: number): ScanDone {
     this.#leave(begun)
-    if (begun.done !== null) return begun.done
+    if (begun.done !== null) return begun.done()
     const { entry } = begun
     if (this.#ring.takeBack(entry)) {
       this.#freeEntries.push(entry)
@@ -138,7 +138,7 @@ export class ScansAhead {
       const begun = this.#begun[i]!
       if (begun.done !== null || !this.#ring.takeBack(begun.entry)) continue
       this.#freeEntries.push(begun.entry)
-      begun.done = begun.run()
+      begun.done = outcomeOf(begun.run)
       return true
     }
     return false
@@ -208,5 +208,17 @@ export class ScansAhead {
     this.#ring.close()
     await this.#served
     await this.#pool?.close()
+  }
+}
+
+/** Runs it, and answers what answers or throws the same. */
+function outcomeOf(run: () => ScanDone): () => ScanDone {
+  try {
+    const done = run()
+    return () => done
+  } catch (error) {
+    return () => {
+      throw error
+    }
   }
 }

@@ -1,18 +1,19 @@
 import type { Worker } from 'node:worker_threads'
 import { afterEach, expect, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
-import { noHits, runScan } from '../../src/cache/kernel.js'
+import { noHits, runScan, type ScanRange } from '../../src/cache/kernel.js'
 import { planScan } from '../../src/cache/scan-plan.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
 import { entriesMax } from '../../src/federation/scan-ring.js'
-import { ScansAhead } from '../../src/federation/scans-ahead.js'
-import { allRows, storeCollection } from '../cache/collection-fixture.js'
+import { type ScanDone, ScansAhead } from '../../src/federation/scans-ahead.js'
+import { allRows, type StoredCollection, storeCollection } from '../cache/collection-fixture.js'
 
 const dimension = 64
 const patienceMs = 200
+const blockRows = 20_000
 const random = seededRandom(8)
-const vectors = Float32Array.from({ length: 4000 * dimension }, () => random() - 0.5)
+const vectors = Float32Array.from({ length: 40_000 * dimension }, () => random() - 0.5)
 const queries = Array.from({ length: entriesMax }, () => Float32Array.from({ length: dimension }, () => random() - 0.5))
 
 const closing: { close(): Promise<void> }[] = []
@@ -28,7 +29,7 @@ async function open() {
     dimension,
     metric: 'l2',
     quantized: true,
-    blockRows: 1000,
+    blockRows,
   })
   const ahead = new ScansAhead(1)
   closing.push(ahead, executor)
@@ -53,7 +54,25 @@ async function open() {
     await new Promise((resolve) => setTimeout(resolve, 20))
     return many.map(({ begun, hits }) => ({ begun: begun!, hits }))
   }
-  return { ahead, arena, begin, beginMany, inlineCount: () => inline, forgetCount: () => (inline = 0) }
+  /** Begins a scan that takes the thread milliseconds, and another that wakes it, and answers when the thread has the first. */
+  const beginSlow = (other: () => ScanDone) => {
+    const query = queries[0]!
+    const { work, hits } = scanHere(query)
+    const ranges = Array.from({ length: 8 }, () => slowRange(stored))
+    const slow = ahead.begin(arena, { ...work, query, codebook: 0, ranges }, () => ({ hits, ms: 0 }))!
+    const begun = { slow, other: ahead.begin(arena, work, other)!, hits }
+    const until = performance.now() + 2
+    while (performance.now() < until);
+    return begun
+  }
+  return { ahead, arena, begin, beginMany, beginSlow, inlineCount: () => inline, forgetCount: () => (inline = 0) }
+}
+
+/** All rows of a block, to be scanned without codes. */
+const slowRange = ({ blocks }: StoredCollection): ScanRange => {
+  const { allocation, originals } = blocks[0]!.block
+  const rest = { index: 0, allow: 0, from: 0, to: blockRows, rowBytes: 1 }
+  return { block: allocation.offset, vectors: originals!.offset, ...rest }
 }
 
 type Opened = Awaited<ReturnType<typeof open>>
@@ -108,6 +127,27 @@ test('a thread that dies takes no answer with it, and another one comes', async 
   for (const { begun: one, hits } of begun) expect(opened.ahead.finish(one!, 1).hits).toEqual(hits)
   await new Promise((resolve) => setTimeout(resolve, 1000))
   await untilServed(opened)
+})
+
+test('a scan that fails here while another is waited for is an error of its own alone', async () => {
+  const opened = await open()
+  await untilServed(opened)
+  const { ahead } = opened
+  const fails = vi.fn(() => {
+    throw new Error('of the other')
+  })
+  await vi.waitFor(() => {
+    fails.mockClear()
+    const { slow, other, hits } = opened.beginSlow(fails)
+    const isWaitedFor = ahead.finish(slow, patienceMs).hits !== hits
+    const wasCalled = fails.mock.calls.length > 0
+    const otherDone = () => ahead.finish(other, patienceMs)
+    // Again where a busy machine had the thread come to none of them, or to both.
+    expect(otherDone).toThrow('of the other')
+    expect(isWaitedFor && wasCalled).toBe(true)
+  })
+  for (const { begun, hits } of await opened.beginMany(entriesMax))
+    expect(ahead.finish(begun, patienceMs).hits).toEqual(hits)
 })
 
 test('an arena is forgotten when the thread says so, and known again when it is named', async () => {
