@@ -96,8 +96,9 @@ export interface ScanReply {
 /** A scan that another thread may do meanwhile. Finish or abandon it, once. */
 export interface BegunScan {
   finish(): ScanReply
-  /** Returns when nothing reads the job's blocks for it any more. */
   abandon(): void
+  /** After either: resolves when nothing reads the job's blocks for it any more; null: nothing does. */
+  readonly over: Promise<void> | null
 }
 
 /** Steps of training that may run in any order and at the same time. */

@@ -8,7 +8,7 @@ import type { GraphKeeper } from './hnsw/graph-keeper.js'
 import type { ResidentSegment } from './resident-segment.js'
 import { beginSearch, isDeleted, type SearchTarget, searchSegments } from './search.js'
 import type { Segment } from './segment.js'
-import { pinCodebooks, unpinCodebooks } from './shelf.js'
+import { startReading, stopReading } from './shelf.js'
 import type {
   AnswerCheck,
   BegunSearch,
@@ -46,11 +46,8 @@ class PinnedSegments implements PinnedVersion {
     this.#version = version
     this.#options = options
     this.#target = { segments, columns, executor, budget, choice: null }
-    for (const { segment } of segments) {
-      segment.startReading()
-      budget.touch(segment)
-    }
-    pinCodebooks(segments)
+    startReading(segments)
+    for (const { segment } of segments) budget.touch(segment)
   }
 
   get ref() {
@@ -129,9 +126,7 @@ class PinnedSegments implements PinnedVersion {
   }
 
   release(): void {
-    const { segments } = this.#version
-    for (const { segment } of segments) segment.stopReading()
-    unpinCodebooks(segments)
+    stopReading(this.#version.segments)
   }
 
   #segmentAt(location: RowLocation): Segment {

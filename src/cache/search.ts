@@ -10,7 +10,17 @@ import { evaluateFilter } from './filter.js'
 import { type Deferred, rerank } from './rerank.js'
 import type { ResidentSegment } from './resident-segment.js'
 import { complement, countRows, trim } from './row-bitmap.js'
-import { type Group, hitAt, jobOf, type MaskedSegment, mergeHits, type Place, type Shelf } from './shelf.js'
+import {
+  type Group,
+  hitAt,
+  jobOf,
+  type MaskedSegment,
+  mergeHits,
+  type Place,
+  type Shelf,
+  startReading,
+  stopReading,
+} from './shelf.js'
 import { everyCluster, tunedScan } from './tuning.js'
 import type { BegunSearch, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
@@ -123,6 +133,20 @@ class SearchAtOnce implements BegunSearch {
   }
 
   #release(): void {
+    const over = this.#scan?.over ?? null
+    if (over === null) this.#releaseBitmaps()
+    else {
+      // A thread that was not waited for still reads: nothing of it may move, whenever the version is released.
+      const { segments } = this.#target
+      startReading(segments)
+      void over.then(() => {
+        stopReading(segments)
+        this.#releaseBitmaps()
+      })
+    }
+  }
+
+  #releaseBitmaps(): void {
     for (const bitmap of this.#bitmaps) bitmap?.release()
   }
 }

@@ -30,6 +30,17 @@ export function unpinCodebooks(segments: readonly MaskedSegment[]): void {
   for (const { codebook } of segments) codebook.pins--
 }
 
+/** Keeps all that scans of a version read in place until `stopReading` is called, once. */
+export function startReading(segments: readonly MaskedSegment[]): void {
+  for (const { segment } of segments) segment.startReading()
+  pinCodebooks(segments)
+}
+
+export function stopReading(segments: readonly MaskedSegment[]): void {
+  for (const { segment } of segments) segment.stopReading()
+  unpinCodebooks(segments)
+}
+
 /** A segment that can contribute rows, with the place of its bitmap. */
 export interface Shelf {
   /** Of the segment in its version. */

@@ -148,7 +148,10 @@ class WorkerPool implements KernelExecutor {
         this.#learn(job, plan, ms)
         return finish(hits, plan, job.k, ms, 0)
       },
-      abandon: () => ahead.abandon(begun, this.#inlineMsMax),
+      abandon: () => ahead.abandon(begun),
+      get over() {
+        return begun.over
+      },
     }
   }
 

@@ -9,6 +9,8 @@ import type { RingMessage } from './scan-thread.js'
 
 /** A thread that could not start, or died, is not started again sooner. */
 const restartMs = 1000
+/** How often it is looked whether the thread is done with what nobody waits for. */
+const abandonedLookMs = 1
 
 export interface ScanDone {
   readonly hits: Hits
@@ -23,6 +25,8 @@ interface Begun {
   readonly run: () => ScanDone
   /** What the calling thread made of it before its turn; throws what that threw. */
   done: (() => ScanDone) | null
+  /** Set when it is finished or abandoned while the thread still reads for it: resolves when it no longer does. */
+  over: Promise<void> | null
 }
 
 /** The thread as it is known here. */
@@ -41,8 +45,9 @@ export class ScansAhead {
   /** Oldest first. */
   readonly #begun: Begun[] = []
   readonly #freeEntries = Array.from({ length: entriesMax }, (_, entry) => entry)
-  /** Entries that the thread is not done with although nobody waits for them. */
-  readonly #abandoned: number[] = []
+  /** Entries that the thread is not done with although nobody waits for them, and whom to tell when it is. */
+  readonly #abandoned: { readonly entry: number; readonly over: () => void }[] = []
+  #abandonedTimer: NodeJS.Timeout | null = null
   /** With one thread, which serves the ring as its only task. */
   #pool: Piscina<WorkerTask> | null = null
   #thread: Thread | null = null
@@ -72,7 +77,7 @@ export class ScansAhead {
     this.#tellOf(arena)
     if (!this.#ring.queue(entry, arena.id, this.#order++ | 0, work)) return null
     this.#freeEntries.pop()
-    const begun = { entry, run, done: null }
+    const begun: Begun = { entry, run, done: null, over: null }
     this.#begun.push(begun)
     if (this.#begun.length > 1) this.#areSeveral = true
     if (this.#areSeveral) {
@@ -96,28 +101,26 @@ export class ScansAhead {
     while (!this.#ring.isDone(entry))
       if (performance.now() > until) {
         // The thread is not running: whatever comes of it is collected later.
-        this.#abandoned.push(entry)
+        this.#leaveToThread(begun)
         return begun.run()
       }
     this.#freeEntries.push(entry)
     return this.#ring.collect(entry) ?? begun.run()
   }
 
-  /** Nobody wants it any more; returns once nothing reads what it was to scan, or `patienceMs` later. */
-  abandon(begun: Begun, patienceMs: number): void {
+  /** Nobody wants it any more. */
+  abandon(begun: Begun): void {
     this.#leave(begun)
     if (begun.done !== null) return
-    const { entry } = begun
-    const until = performance.now() + patienceMs
-    if (!this.#ring.takeBack(entry)) {
-      while (!this.#ring.isDone(entry)) if (performance.now() > until) break
-      if (!this.#ring.isDone(entry)) {
-        this.#abandoned.push(entry)
-        return
-      }
-      this.#ring.collect(entry)
-    }
-    this.#freeEntries.push(entry)
+    if (this.#ring.takeBack(begun.entry)) this.#freeEntries.push(begun.entry)
+    else this.#leaveToThread(begun)
+  }
+
+  #leaveToThread(begun: Begun): void {
+    begun.over = new Promise((over) => {
+      this.#abandoned.push({ entry: begun.entry, over })
+    })
+    this.#collectAbandoned()
   }
 
   #leave(begun: Begun): void {
@@ -146,12 +149,18 @@ export class ScansAhead {
 
   #collectAbandoned(): void {
     for (let i = this.#abandoned.length - 1; i >= 0; i--) {
-      const entry = this.#abandoned[i]!
+      const { entry, over } = this.#abandoned[i]!
       if (!this.#ring.isDone(entry)) continue
       this.#ring.collect(entry)
       this.#freeEntries.push(entry)
       this.#abandoned.splice(i, 1)
+      over()
     }
+    if (this.#abandoned.length > 0)
+      this.#abandonedTimer ??= setTimeout(() => {
+        this.#abandonedTimer = null
+        this.#collectAbandoned()
+      }, abandonedLookMs).unref()
   }
 
   #tellOf({ id, memory }: ArenaHandle): void {
@@ -187,6 +196,7 @@ export class ScansAhead {
   #gone(thread: Thread): void {
     this.#thread = null
     this.#ring.failRunning()
+    this.#collectAbandoned()
     thread.port.close()
     for (const forgotten of thread.forgetting.values()) forgotten()
   }

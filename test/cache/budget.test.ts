@@ -5,6 +5,7 @@ import { ArenaPool } from '../../src/cache/arena.js'
 import { type Evictable, MemoryBudget } from '../../src/cache/budget.js'
 import { collectGarbage } from '../../src/cache/collect-garbage.js'
 import type { KernelExecutor } from '../../src/cache/executor.js'
+import type { ShardQuery } from '../../src/cache/vector-cache.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { openPool } from '../../src/federation/pool.js'
@@ -17,6 +18,13 @@ const random = seededRandom(23)
 const dimension = 64
 const vector = Float32Array.from({ length: dimension }, () => random())
 const mebibyte = 1024 * 1024
+const query: ShardQuery = {
+  vector,
+  k: 10,
+  contract: { kind: 'exact' },
+  filter: null,
+  distanceMax: Number.POSITIVE_INFINITY,
+}
 
 /** About 1.8 MiB in memory a file. */
 function files(count: number): ScriptedSource {
@@ -177,6 +185,27 @@ test('a pinned version is never evicted: the other collection is refused instead
   expect(idsAndDistances(await ask(cache, other.collection('other'), vector))).toEqual(bruteForce(other, vector))
   expect(cache.collectionStatistics(held.collection('held').ref).evictions).toBeGreaterThan(0)
 })
+
+test.each(['finish', 'abandon'] as const)(
+  'nor is what a thread still reads for a search that did not wait for it (%s)',
+  async (end) => {
+    const pool = openPool({ workers: 0 })
+    const over = deferred()
+    const beginScan: KernelExecutor['beginScan'] = (job) => ({
+      finish: () => pool.scanAtOnce(job)!,
+      abandon: () => {},
+      over: over.promise,
+    })
+    const { cache } = await openCache({ memoryBytesMax: 5 * mebibyte, executor: Object.assign(pool, { beginScan }) })
+    const pinned = await cache.pin(files(2).collection('held'), fresh, { signal: never })
+    pinned.beginSearch(query, true)![end]()
+    pinned.release()
+    const other = files(2)
+    await expect(ask(cache, other.collection('other'), vector)).rejects.toMatchObject({ code: 'LG_OVER_BUDGET' })
+    over.resolve()
+    expect(idsAndDistances(await ask(cache, other.collection('other'), vector))).toEqual(bruteForce(other, vector))
+  },
+)
 
 test('without a directory, an evicted collection is pulled again', async () => {
   const { cache } = await openCache({ memoryBytesMax: 5 * mebibyte })

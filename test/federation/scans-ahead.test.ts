@@ -102,6 +102,7 @@ test('there is room for so many, and for as many again once they are finished or
     const many = await beginMany(entriesMax)
     expect(begin(queries[0]!).begun).toBeNull()
     for (const { begun } of many) ahead[end](begun, patienceMs)
+    await Promise.all(many.map(({ begun }) => begun.over))
   }
   expect(begin(queries[0]!).begun).not.toBeNull()
 })
@@ -128,6 +129,28 @@ test('a thread that dies takes no answer with it, and another one comes', async 
   await new Promise((resolve) => setTimeout(resolve, 1000))
   await untilServed(opened)
 })
+
+test.each(['finish', 'abandon'] as const)(
+  'who does not wait for a scan that runs is told when it is over (%s)',
+  async (end) => {
+    const opened = await open()
+    await untilServed(opened)
+    const { ahead } = opened
+    await vi.waitFor(() => {
+      const { slow, other } = opened.beginSlow(() => ({ hits: noHits, ms: 0 }))
+      ahead.abandon(other)
+      if (end === 'finish') ahead.finish(slow, 0)
+      else ahead.abandon(slow)
+      // Again where a busy machine had the thread come to none of them, or to both.
+      expect(slow.over).not.toBeNull()
+      return slow.over
+    })
+    for (const { begun, hits } of await opened.beginMany(entriesMax)) {
+      expect(ahead.finish(begun, patienceMs).hits).toEqual(hits)
+      expect(begun.over).toBeNull()
+    }
+  },
+)
 
 test('a scan that fails here while another is waited for is an error of its own alone', async () => {
   const opened = await open()
