@@ -59,8 +59,13 @@ export async function searchSegments(
  */
 export function beginSearch(target: SearchTarget, query: ShardQuery, ahead: boolean): BegunSearch | null {
   const bitmaps: (AllowBitmap | null)[] = []
-  const places = placesAtOnce(target, query, bitmaps)
-  return places === null ? null : new SearchAtOnce(target, query, { places, bitmaps, ahead })
+  try {
+    const places = placesAtOnce(target, query, bitmaps)
+    return places === null ? null : new SearchAtOnce(target, query, { places, bitmaps, ahead })
+  } catch (error) {
+    for (const bitmap of bitmaps) bitmap?.release()
+    throw error
+  }
 }
 
 class SearchAtOnce implements BegunSearch {

@@ -1,10 +1,12 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { allowSlotCount } from '../../src/cache/allow-slots.js'
 import { seededRandom } from '../../src/core/clock.js'
 import type { Cell, Column } from '../../src/core/column.js'
 import type { RowId } from '../../src/core/id.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
 import type { Predicate } from '../../src/core/predicate.js'
+import { openPool } from '../../src/federation/pool.js'
 import { ask, bruteForce, fresh, idsAndDistances, never, openCache } from './open-cache.js'
 import { ScriptedSource } from './scripted-source.js'
 
@@ -12,6 +14,14 @@ const columns: readonly Column[] = [
   { name: 'group', type: { kind: 'int' } },
   { name: 'label', type: { kind: 'string' } },
 ]
+
+const whole = {
+  vector: Float32Array.of(0, 0, 0, 0),
+  k: 3,
+  contract: { kind: 'exact' },
+  filter: null,
+  distanceMax: Number.POSITIVE_INFINITY,
+} as const
 
 interface Row {
   readonly id: RowId
@@ -145,6 +155,22 @@ test('filters: the k nearest of the rows that pass; cells come back as they were
   }
   pinned.release()
 })
+
+test('a search that cannot begin keeps no bitmap from others', async () => {
+  const beginScan = (): never => {
+    throw new Error('no scan begins')
+  }
+  const { cache } = await openCache({ executor: Object.assign(openPool({ workers: 0 }), { beginScan }) })
+  const source = sourceOf(gridRows(500, 4, 3, false), 4, 'l2', [], 1000)
+  const pinned = await cache.pin(source.collection('c'), fresh, { signal: never })
+  for (let i = 0; i <= allowSlotCount; i++) {
+    const filter: Predicate = { op: 'le', column: 'group', value: i }
+    const query = { ...whole, filter }
+    await pinned.search(query, { signal: never })
+    expect(() => pinned.beginSearch(query, true)).toThrow('no scan begins')
+  }
+  pinned.release()
+}, 5000)
 
 test('more filters at a time than a segment has bitmaps wait for each other', async () => {
   const { cache } = await openCache()
