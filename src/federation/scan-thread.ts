@@ -6,7 +6,7 @@ import { type FoundScan, ScanRing } from './scan-ring.js'
 
 export interface ServeScans {
   readonly memory: SharedArrayBuffer
-  /** Takes a RingMessage, and gives back the id of each arena that was forgotten. */
+  /** Takes RingMessages, and replies to each that says what to forget once it is forgotten. */
   readonly port: MessagePort
   /** Whose scratch area it uses. */
   readonly slot: number
@@ -32,7 +32,7 @@ export function serveScans({ memory, port, slot }: ServeScans): void {
       } else {
         arenas.delete(message.arenaId)
         collectGarbage()
-        port.postMessage(message.arenaId)
+        port.postMessage(null)
       }
     }
   }

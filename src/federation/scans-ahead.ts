@@ -34,8 +34,14 @@ interface Thread {
   readonly port: MessagePort
   /** Ids of the arenas that it was told of. */
   readonly known: Set<number>
-  /** By the arena that it is to forget. */
-  readonly forgetting: Map<number, () => void>
+  /** What it was told to forget, in the order of its replies. */
+  readonly forgetting: Forgetting[]
+}
+
+interface Forgetting {
+  readonly arenaId: number
+  readonly over: Promise<void>
+  readonly resolve: () => void
 }
 
 export class ScansAhead {
@@ -179,11 +185,8 @@ export class ScansAhead {
       maxThreads: 1,
     })
     const { port1: port, port2 } = new MessageChannel()
-    const thread: Thread = { port, known: new Set(), forgetting: new Map() }
-    port.on('message', (arenaId: number) => {
-      thread.forgetting.get(arenaId)?.()
-      thread.forgetting.delete(arenaId)
-    })
+    const thread: Thread = { port, known: new Set(), forgetting: [] }
+    port.on('message', () => thread.forgetting.shift()?.resolve())
     port.unref()
     this.#thread = thread
     const task: WorkerTask = { kind: 'serve', memory: this.#memory, port: port2, slot: this.#slot }
@@ -198,19 +201,23 @@ export class ScansAhead {
     this.#ring.failRunning()
     this.#collectAbandoned()
     thread.port.close()
-    for (const forgotten of thread.forgetting.values()) forgotten()
+    for (const { resolve } of thread.forgetting) resolve()
   }
 
   /** Resolves when the thread does not refer to the arena. */
   async forget(arenaId: number): Promise<void> {
     const thread = this.#thread
-    if (thread === null || !thread.known.delete(arenaId)) return
-    const forgotten = new Promise<void>((resolve) => {
-      thread.forgetting.set(arenaId, resolve)
-    })
-    thread.port.postMessage({ kind: 'forget', arenaId } satisfies RingMessage)
-    this.#ring.tell()
-    await forgotten
+    if (thread === null) return
+    if (thread.known.delete(arenaId)) {
+      let resolve!: () => void
+      const over = new Promise<void>((resolved) => {
+        resolve = resolved
+      })
+      thread.forgetting.push({ arenaId, over, resolve })
+      thread.port.postMessage({ kind: 'forget', arenaId } satisfies RingMessage)
+      this.#ring.tell()
+    }
+    await thread.forgetting.findLast((one) => one.arenaId === arenaId)?.over
   }
 
   async close(): Promise<void> {

@@ -182,6 +182,19 @@ test('an arena is forgotten when the thread says so, and known again when it is 
   await untilServed(opened)
 })
 
+test('an arena that is forgotten twice is forgotten for both who asked, and that it was named in between is no matter', async () => {
+  const opened = await open()
+  await untilServed(opened)
+  const { ahead, arena, begin } = opened
+  const order: number[] = []
+  const forget = (call: number) => ahead.forget(arena.id).then(() => order.push(call))
+  const first = [forget(1), forget(2)]
+  const { begun, hits } = begin(queries[0]!)
+  await Promise.all([...first, forget(3)])
+  expect(order).toEqual([1, 2, 3])
+  expect(ahead.finish(begun!, patienceMs).hits).toEqual(hits)
+}, 5000)
+
 test('a pool that is closed takes no more, and closing ends the thread', async () => {
   const opened = await open()
   await untilServed(opened)
