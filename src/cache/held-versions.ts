@@ -19,7 +19,7 @@ export class HeldVersions {
     this.#parts = parts
   }
 
-  /** What answers unless another is asked for. */
+  /** What answers unless another is asked for: the first of the list. */
   get current(): Version | null {
     return this.#current
   }
@@ -39,9 +39,12 @@ export class HeldVersions {
     this.#current = versions[0] ?? null
   }
 
-  /** Enters a version in place of another of its generation, in front when it is to be the current one, and lets go of the oldest. False when that changed nothing. */
+  /**
+   * Enters a version in place of another of its generation, in front when it is to be the current one (or that other was), and
+   * lets go of the oldest. False when that changed nothing.
+   */
   enter(version: Version, isCurrent: boolean): boolean {
-    if (isCurrent) this.#current = version
+    if (isCurrent || this.#current?.generation === version.generation) this.#current = version
     const others = this.#list.filter((other) => other.generation !== version.generation)
     const [first, ...rest] = others
     const kept = version === this.#current || first === undefined ? [version, ...others] : [first, version, ...rest]

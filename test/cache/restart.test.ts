@@ -2,7 +2,8 @@ import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { seededRandom } from '../../src/core/clock.js'
-import { ask, bruteForce, fresh, frozen, idsAndDistances, ManualClock, openCache } from './open-cache.js'
+import { GatewayError } from '../../src/core/errors.js'
+import { ask, bruteForce, fresh, frozen, idsAndDistances, ManualClock, never, openCache } from './open-cache.js'
 import { scratchDirectory } from './scratch-directory.js'
 import { randomFile, ScriptedSource } from './scripted-source.js'
 
@@ -161,4 +162,27 @@ test('an adapter that states its configuration is not even asked for the manifes
   const again = await openCache({ directory })
   await ask(again.cache, source.collection(), vector, frozen)
   expect(source.counts, 'what is read the same way is not pulled again').toMatchObject({ manifest: 1, pull: 0 })
+})
+
+test('a version that is read under another identity while its source moves on takes the place of the one from before', async () => {
+  const directory = await scratchDirectory()
+  const source = twoFiles()
+  await leaveBehind(directory, source)
+  const expected = bruteForce(source, vector)
+  source.readIdentity = 'scripted 2'
+  const { cache } = await openCache({ directory })
+  const collection = source.collection()
+  let moved: Promise<unknown> | null = null
+  source.onBatch = async (name) => {
+    if (name === 'c') throw new GatewayError('LG_SOURCE_UNAVAILABLE', 'c cannot be read')
+    if (moved !== null) return
+    source.files.set('c', randomFile('1', 10, dimension, random, 10_000n))
+    moved = cache.refresh(collection, { signal: never }).catch((error: unknown) => error)
+    await expect.poll(() => source.counts.generation).toBe(3)
+    await new Promise(setImmediate)
+  }
+  expect(idsAndDistances(await ask(cache, collection, vector))).toEqual(expected)
+  expect(await moved).toMatchObject({ code: 'LG_SOURCE_UNAVAILABLE' })
+  await cache.settled()
+  expect(idsAndDistances(await ask(cache, collection, vector, frozen))).toEqual(expected)
 })
