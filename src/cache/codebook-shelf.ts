@@ -106,13 +106,15 @@ export class CodebookShelf {
   /** Reads the codebooks of an earlier process; answers the versions of those that are there. */
   async load(records: CollectionRecord['codebooks']): Promise<ReadonlySet<string>> {
     const loaded = new Set<string>()
-    for (const { version, active, training, tuning } of records) {
+    for (const { version, active, ...learnt } of records) {
       const codebook = await this.#options.files.loadCodebook(version, (text) => {
         const parsed = parseCodebook(text)
         if (parsed.version !== version) throw new GatewayError('LG_CORRUPT', `codebook is ${parsed.version}`)
         return parsed
       })
       if (codebook === null) continue
+      const { training } = learnt
+      const tuning = isMeasured(codebook, learnt.tuning) ? learnt.tuning : null
       if (active) this.activate(codebook, { training, tuning })
       else this.add(codebook, { training, tuning })
       this.#saved.add(version)
@@ -145,6 +147,10 @@ export class CodebookShelf {
     for (const placed of this.#placed.values()) placed.release()
   }
 }
+
+/** Whether it was measured what clusters can be left: records of until 2026-11-29 lack it for dot, and what prefixes would save. */
+const isMeasured = ({ centroids }: Codebook, tuning: Learnt['tuning']): boolean =>
+  centroids === null || (tuning !== null && tuning.recalls.length > 0)
 
 /** 128 bits, 32 at a time. */
 function drawSeed(random: Random): bigint {

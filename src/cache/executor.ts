@@ -43,7 +43,8 @@ export interface ScanChoice {
   readonly first: FirstStage
   /**
    * Under a target contract, clusters are left whose centroid's squared distance from the query (cosine: of unit vectors) is
-   * more than this above that of the nearest centroid; Infinity misses nothing.
+   * more than this above that of the nearest centroid; Infinity misses nothing. For dot it is between what is usually the least
+   * distance of a cluster's rows, and rows are left as clusters are.
    */
   readonly gap: number
 }

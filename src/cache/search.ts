@@ -21,7 +21,7 @@ import {
   startReading,
   stopReading,
 } from './shelf.js'
-import { everyCluster, tunedScan } from './tuning.js'
+import { distanceUnit, everyCluster, scaledScan, tunedScan } from './tuning.js'
 import type { BegunSearch, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 export interface SearchTarget {
@@ -386,9 +386,10 @@ function groupByPlace(shelves: readonly Shelf[]): readonly Place[] {
 const tuneGroups = (places: readonly Place[], query: ShardQuery, choice: ScanChoice | null): readonly Group[] =>
   places.map(({ shelves, blocks }) => {
     if (choice !== null) return { shelves, blocks, tuned: { choice, recall: 1, distanceMax: Number.POSITIVE_INFINITY } }
-    const { tuning } = shelves[0]!.masked.codebook
-    const tuned = tuning === null ? null : tunedScan(tuning, query.contract, query.k, query.filter === null)
-    return { shelves, blocks, tuned }
+    const { tuning, codebook } = shelves[0]!.masked.codebook
+    if (tuning === null) return { shelves, blocks, tuned: null }
+    const tuned = tunedScan(tuning, query.contract, query.k, query.filter === null)
+    return { shelves, blocks, tuned: scaledScan(tuned, distanceUnit(codebook.metric, query.vector)) }
   })
 
 /** Of rows whose originals are in memory. */

@@ -1,10 +1,10 @@
 /** Searches a collection for neighbours of its own rows, in every way there is. */
 import { setImmediate } from 'node:timers/promises'
 import type { RecallContract } from '../core/contract.js'
-import type { Metric } from '../core/metric.js'
+import { distance, type Metric } from '../core/metric.js'
 import type { FirstStage, ScanChoice } from './executor.js'
 import { timeWays } from './time-ways.js'
-import type { MeasuredRecall, Tuning } from './tuning.js'
+import { distanceUnit, type MeasuredRecall, type Tuning } from './tuning.js'
 import type { RowLocation, ShardAnswer, ShardQuery } from './vector-cache.js'
 
 /** Numbers of neighbours that recall is measured for. */
@@ -18,8 +18,16 @@ const timed = { k: 10, missProbability: 1e-6, queries: 64 }
 const gapsTried = [
   0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.6,
 ] as const
-/** Queries that say what is usual. */
+/**
+ * The same for dot, in what a usual query has between its tenth neighbour and an average row: keys of clusters (kernel/clusters.ts) lie
+ * farther apart than products of rows where norms differ.
+ */
+const gapsTriedDot = [
+  0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.4, 2.8, 3.3, 4,
+] as const
+/** Queries that say what is usual, and rows that do. */
 const usualQueries = 31
+const usualRows = 255
 /** No more queries begin after this long, unless there were too few to say anything. */
 const tuningMsMax = 3000
 const queriesMin = 96
@@ -76,30 +84,39 @@ export async function tuneScans(
   })
   const costs = firsts.map((first, i) => ({ first, us: times[i]! })).sort((a, b) => a.us - b.us)
   const proven = costs.find(({ first }) => first !== 'bits')!.first
+  const unitOf = ({ vector }: HeldOut): number => distanceUnit(metric, vector)
+  /** Those that have an answer: every row is as near to a query of zeros. */
+  const probing = metric === 'dot' ? heldOut.filter((row) => unitOf(row) > 0) : heldOut
   const gapsToTry = async (): Promise<number[]> => {
-    const last: number[] = []
-    for (const row of heldOut.slice(0, usualQueries)) {
+    const found: number[] = []
+    for (const row of probing.slice(0, usualQueries)) {
       const { distances } = await ask(row, timed.k, { kind: 'exact' }, { first: proven, gap: everything })
-      last.push(distances.at(-1)!)
+      const last = distances.at(-1)!
+      if (metric !== 'dot') found.push(last)
+      else {
+        const others = probing.slice(0, usualRows)
+        found.push((median(others.map(({ vector }) => distance(metric, row.vector, vector))) - last) / unitOf(row))
+      }
     }
-    const usual = last.sort((a, b) => a - b)[last.length >> 1]!
+    const usual = median(found)
     // 1 - cos is half the squared distance of the unit vectors.
-    return gapsTried.map((share) => share * usual * (metric === 'cosine' ? 2 : 1))
+    return (metric === 'dot' ? gapsTriedDot : gapsTried).map((share) => share * usual * (metric === 'cosine' ? 2 : 1))
   }
-  const ks = clustered ? neighbours.filter((k) => k * 10 <= rows) : []
+  const ks = clustered && probing.length > 0 ? neighbours.filter((k) => k * 10 <= rows) : []
   const trials = ks.map((k) => ({ k, each: k > trialsEveryMax ? manyEach : 1, tried: [] as Trial[] }))
   const gaps = ks.length === 0 ? [] : await gapsToTry()
   const until = performance.now() + tuningMsMax
   let queries = 0
-  for (const row of heldOut) {
+  for (const row of ks.length > 0 ? probing : heldOut) {
     if (queries >= queriesMin && performance.now() > until) break
     if (ks.length > 0) {
+      const unit = unitOf(row)
       const { distances: truth } = await ask(row, ks.at(-1)!, { kind: 'exact' }, { first: proven, gap: everything })
       for (const { k, each, tried } of trials) {
         const last = truth[k - 1]!
         const found: number[] = []
         while (queries % each === 0 && found.length < gaps.length) {
-          const gap = gaps[found.length]!
+          const gap = gaps[found.length]! * unit
           // Wider gaps lose nothing that narrower ones found.
           const { distances } =
             found.at(-1) === 1
@@ -107,7 +124,7 @@ export async function tuneScans(
               : await ask(row, k, { kind: 'target', recall: 0.5 }, { first: proven, gap })
           found.push(distances.filter((distance) => distance <= last).length / k)
         }
-        tried.push({ last, found })
+        tried.push({ last: last / unit, found })
       }
     }
     queries++
@@ -126,6 +143,8 @@ export async function tuneScans(
     })),
   }
 }
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
 /** One held-out row: the distance of its k-th neighbour, and what share of the k each of the gaps found. */
 interface Trial {

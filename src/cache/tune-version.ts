@@ -40,7 +40,7 @@ export async function tuneVersion(
     const measured = await tuneScans(await heldOutRows(segments, rows), {
       firsts,
       metric,
-      clustered: centroids !== null && metric !== 'dot',
+      clustered: centroids !== null,
       rows: live,
       search: (query, choice) => searchSegments({ ...target, choice }, query, { signal }),
     })

@@ -1,6 +1,7 @@
 /** How a collection's contracts are answered with the least work, as measured on its own rows (tune-scans.ts). */
 import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
+import type { Metric } from '../core/metric.js'
 import type { FirstStage, ScanChoice } from './executor.js'
 
 /** Measured on held-out rows. */
@@ -13,7 +14,7 @@ export interface Tuning {
   readonly queries: number
   /** The cheapest first: what a scan may read first, and the mean microseconds it takes when nothing disturbs it, 1-bit codes under a certified contract. */
   readonly costs: readonly { readonly first: FirstStage; readonly us: number }[]
-  /** By number of neighbours, ascending. None where clusters cannot be left out: for dot, and without clusters. */
+  /** By number of neighbours, ascending. None without clusters. For dot all distances and gaps are those of a query of length 1. */
   readonly recalls: readonly MeasuredRecall[]
 }
 
@@ -36,6 +37,24 @@ export interface TunedScan {
 
 /** Of a target's misses, those left to 1-bit codes where clusters are left out too: codes miss far less than they may. */
 export const bitsMissShare = 0.25
+
+/** What distances of a query, and with them gaps, are multiples of: for dot, whose answers do not change with a query's length. */
+export function distanceUnit(metric: Metric, query: Float32Array): number {
+  if (metric !== 'dot') return 1
+  let square = 0
+  for (const value of query) square += value * value
+  return Math.sqrt(square)
+}
+
+/** The same way for a query whose distances are multiples of `unit`. */
+export const scaledScan = (tuned: TunedScan, unit: number): TunedScan =>
+  tuned.choice.gap === everything
+    ? tuned
+    : {
+        ...tuned,
+        choice: { ...tuned.choice, gap: tuned.choice.gap * unit },
+        distanceMax: tuned.distanceMax * unit,
+      }
 
 /** @param mayProbe whether clusters may be left out: not where a filter makes neighbours other than they were in the measurement */
 export function tunedScan(tuning: Tuning, contract: RecallContract, k: number, mayProbe: boolean): TunedScan {

@@ -3,6 +3,7 @@ import { chooseSearch } from '../cache/hnsw/calibration.js'
 import { type Tuning, tunedScan } from '../cache/tuning.js'
 import type { CollectionStatistics, GraphStatistics, VectorCache } from '../cache/vector-cache.js'
 import type { RecallContract } from '../core/contract.js'
+import type { Metric } from '../core/metric.js'
 import type { QueryPlan, ShardPlan } from './gateway.js'
 import { versionKey } from './pins.js'
 import type { Plan, Shard } from './planner.js'
@@ -58,14 +59,18 @@ function routeReason({ collection }: Shard, query: Query, supportsPushdown: Supp
     : 'the cache answers without the source'
 }
 
-function stages({ wanted }: Shard, query: Query, { state, index, graph }: CollectionStatistics): readonly string[] {
+function stages(
+  { wanted, collection }: Shard,
+  query: Query,
+  { state, index, graph }: CollectionStatistics,
+): readonly string[] {
   const resident = state === 'ready' || state === 'refreshing'
   return [
     wanted.kind === 'current' ? checkStage(wanted.consistency.kind) : `find the version ${versionKey(wanted)}`,
     ...(resident ? [] : ['pull the parts that are not cached and build their segments']),
     ...(query.filter === null ? [] : ['evaluate the filter to a bitmap of rows']),
     ...(graph === null ? [] : [graphStage(graph, query)]),
-    `${graphAnswers(graph, query) ? 'else ' : ''}search${describeLayout(index)}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query)}`,
+    `${graphAnswers(graph, query) ? 'else ' : ''}search${describeLayout(index)}: ${describeContract(query.recall)}${index.tuning === null ? '' : describeTuned(index.tuning, query, collection.info.metric)}`,
     `merge the ${query.k} nearest`,
   ]
 }
@@ -114,19 +119,22 @@ function describeContract(contract: RecallContract): string {
 
 const firstStages = { bits: '1-bit codes', cells: 'cells', prefix: 'prefixes', bytes: '8-bit codes' } as const
 
-const describeGap = (gap: number): string =>
-  gap === Number.POSITIVE_INFINITY
-    ? 'all clusters'
-    : `clusters at most ${Number(gap.toPrecision(3))} farther, squared, than the nearest`
+function describeGap(gap: number, metric: Metric): string {
+  if (gap === Number.POSITIVE_INFINITY) return 'all clusters'
+  const most = Number(gap.toPrecision(3))
+  return metric === 'dot'
+    ? `rows of clusters at most ${most} times the query's length behind the best`
+    : `clusters at most ${most} farther, squared, than the nearest`
+}
 
 /** How held-out rows say that it is done with the least work. */
-function describeTuned(tuning: Tuning, { recall: contract, k, filter }: Query): string {
+function describeTuned(tuning: Tuning, { recall: contract, k, filter }: Query, metric: Metric): string {
   const { choice, recall } = tunedScan(tuning, contract, k, filter === null)
   const proven = choice.first !== 'bits' && choice.gap === Number.POSITIVE_INFINITY
   const certainty = proven
     ? ', proven'
     : contract.kind === 'target'
-      ? `, ${describeGap(choice.gap)}, expected recall ${recall}`
+      ? `, ${describeGap(choice.gap, metric)}, expected recall ${recall}`
       : ''
   return ` (${firstStages[choice.first]} first${certainty}; measured on ${tuning.queries} held-out rows)`
 }

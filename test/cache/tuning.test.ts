@@ -1,9 +1,12 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { expect, test } from 'vitest'
+import { composeRecord, parseRecord } from '../../src/cache/collection-record.js'
 import { type Tuning, tunedScan } from '../../src/cache/tuning.js'
 import type { PinnedVersion } from '../../src/cache/vector-cache.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import type { RecallContract } from '../../src/core/contract.js'
-import type { Metric } from '../../src/core/metric.js'
+import { type Metric, metrics } from '../../src/core/metric.js'
 import type { Predicate } from '../../src/core/predicate.js'
 import { fresh, never, openCache } from './open-cache.js'
 import { scratchDirectory } from './scratch-directory.js'
@@ -71,7 +74,7 @@ async function settle(source: ScriptedSource, directory?: string) {
   return { cache, pinned: await pin(), tuning: tuning! }
 }
 
-test.each(['l2', 'cosine'] as const)('law 6: a target is reached, and what is expected (%s)', async (metric) => {
+test.each(metrics)('law 6: a target is reached, and what is expected (%s)', async (metric) => {
   const { pinned, tuning } = await settle(cloudSource(metric))
   expect(tuning).toMatchObject({ rows, segments: 1, queries: Math.ceil(rows / 16) })
   expect(tuning.targets.map(({ recall }) => recall)).toEqual([0.9, 0.95, 0.99])
@@ -104,11 +107,43 @@ test('law 6: a query that is farther from its neighbours than any row is asked o
   pinned.release()
 })
 
-test('dot has first stages to choose from, but no clusters to leave out', async () => {
-  const { pinned, tuning } = await settle(cloudSource('dot'))
-  expect(tuning.costs.map(({ first }) => first).sort()).toEqual(['bits', 'bytes'])
-  expect(tuning.recalls).toEqual([])
-  expect((await recallOf(pinned, queriesOf(), 0.9)).found).toBeGreaterThanOrEqual(0.9)
+/** Clouds around 40 points, of rows whose norms differ. */
+function longAndShort(count: number, random: Random, points: Float32Array): Float32Array {
+  const vectors = new Float32Array(count * dimension)
+  for (let row = 0; row < count; row++) {
+    const point = Math.floor(random() * (points.length / dimension)) * dimension
+    const length = Math.exp(0.5 * gaussian(random))
+    for (let i = 0; i < dimension; i++) vectors[row * dimension + i] = length * (points[point + i]! + gaussian(random))
+  }
+  return vectors
+}
+
+test('law 6: dot: a target is reached where norms differ, and by a query of any length with the same rows', async () => {
+  const points = cloud(40, seededRandom(11))
+  const { pinned, tuning } = await settle(cloudSource('dot', longAndShort(rows, seededRandom(8), points)))
+  expect(tuning.targets[0]!.gap).toBeLessThan(Number.POSITIVE_INFINITY)
+  const drawn = longAndShort(200, seededRandom(9), points)
+  const queries = Array.from({ length: 200 }, (_, i) => drawn.subarray(i * dimension, (i + 1) * dimension))
+  for (const target of [0.5, 0.8, 0.9]) {
+    const { found, expected } = await recallOf(pinned, queries, target)
+    expect(found).toBeGreaterThanOrEqual(expected)
+    expect(expected).toBeGreaterThanOrEqual(target)
+    if (target === 0.5) expect(found).toBeLessThan(1)
+  }
+  for (const query of queries.slice(0, 20)) {
+    const rowsOf = async (scale: number) => {
+      const answer = await ask(
+        pinned,
+        query.map((value) => value * scale),
+        { kind: 'target', recall: 0.8 },
+      )
+      return answer.hits.map(({ location }) => location.position)
+    }
+    // A power of two changes no digit.
+    expect(await rowsOf(2 ** -20)).toEqual(await rowsOf(1))
+  }
+  const zero = await ask(pinned, new Float32Array(dimension), { kind: 'target', recall: 0.5 })
+  expect(zero.hits.map(({ distance }) => distance)).toEqual(Array(k).fill(0))
   pinned.release()
 })
 
@@ -169,6 +204,23 @@ test('a restart keeps what was measured; a collection grown by a quarter is meas
   await after.cache.settled()
   const { tuning } = after.cache.collectionStatistics(source.collection().ref).index
   expect(tuning).toMatchObject({ rows: 1.25 * rows, segments: 2 })
+})
+
+test('a restart measures what an earlier version did not: which clusters can be left for dot', async () => {
+  const directory = await scratchDirectory()
+  const before = await settle(cloudSource('dot'), directory)
+  before.pinned.release()
+  await before.cache.close()
+  const [name] = (await readdir(directory, { recursive: true })).filter((file) => basename(file) === 'record')
+  const record = parseRecord(await readFile(join(directory, name!)))
+  const codebooks = record.codebooks.map((codebook) => ({
+    ...codebook,
+    tuning: codebook.tuning && { ...codebook.tuning, recalls: [] },
+  }))
+  await writeFile(join(directory, name!), composeRecord({ ...record, codebooks }))
+  const after = await settle(cloudSource('dot'), directory)
+  expect(after.tuning.recalls.map((measured) => measured.k)).toEqual([1, 10, 100])
+  after.pinned.release()
 })
 
 const points = [

@@ -175,6 +175,11 @@ test('explain says how contracts are answered with the least work, as was measur
   expect(await searchStage({ kind: 'target', recall: 0.9 })).toBe(
     'search: target recall 0.9 (prefixes first, clusters at most 0.25 farther, squared, than the nearest, expected recall 0.9; measured on 300 held-out rows)',
   )
+  const products = await scriptedGateway([{ ...x, state: 'ready', tuning, metric: 'dot' }])
+  const plan = await products.gateway.explain(query({ recall: { kind: 'target', recall: 0.9 }, k: 10 }), options)
+  expect(plan.shards[0]!.stages.join('; ')).toContain(
+    "rows of clusters at most 0.25 times the query's length behind the best, expected recall 0.9",
+  )
 })
 
 test('explain says when clusters were tried and left', async () => {
