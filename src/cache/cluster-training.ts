@@ -54,7 +54,8 @@ export async function trainOnSegments(
     const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
     if (directions === 0) return refineCodebook(codebook, centroids, null)
     const basis = await trainBasis(run, sample, { count: directions, seed })
-    const stages = await chooseStages(run, sample, { basis, centroids, collectionRows: total })
+    const center = codebook.metric === 'dot' ? codebook.center : null
+    const stages = await chooseStages(run, sample, { basis, centroids, collectionRows: total, center })
     if (codebook.centroids === null && !stages.clustersPay) return null
     return refineCodebook(codebook, centroids, stages.basis)
   } finally {

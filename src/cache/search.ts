@@ -389,7 +389,12 @@ const tuneGroups = (places: readonly Place[], query: ShardQuery, choice: ScanCho
     const { tuning, codebook } = shelves[0]!.masked.codebook
     if (tuning === null) return { shelves, blocks, tuned: null }
     const tuned = tunedScan(tuning, query.contract, query.k, query.filter === null)
-    return { shelves, blocks, tuned: scaledScan(tuned, distanceUnit(codebook.metric, query.vector)) }
+    const isWhole = tuned.choice.gap === Number.POSITIVE_INFINITY
+    return {
+      shelves,
+      blocks,
+      tuned: isWhole ? tuned : scaledScan(tuned, distanceUnit(codebook.metric, query.vector)),
+    }
   })
 
 /** Of rows whose originals are in memory. */

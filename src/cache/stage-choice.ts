@@ -81,9 +81,15 @@ export interface ChosenStages {
 export async function chooseStages(
   run: TrainingRun,
   sample: TrainingSample,
-  trained: { readonly basis: Basis; readonly centroids: Centroids; readonly collectionRows: number },
+  trained: {
+    readonly basis: Basis
+    readonly centroids: Centroids
+    readonly collectionRows: number
+    /** For dot the codebook's centre, as queries are not framed as rows are; else null. */
+    readonly center: Float32Array | null
+  },
 ): Promise<ChosenStages> {
-  const { basis, centroids, collectionRows } = trained
+  const { basis, centroids, collectionRows, center } = trained
   const rows = Math.min(sample.rows, rowsMax)
   const { memory } = sample.arena
   const { count, padded } = basis
@@ -105,12 +111,17 @@ export async function chooseStages(
     { rows, padded, count },
   )
   await takeTurns(run)
-  const coded = await CodedRows.code(run, projected)
-  const passed = await passedShares(run, projected, coded, {
+  const places = {
     centroids: centroidVectors(centroids),
     owners: new Uint32Array(memory.buffer, at.owners, rows),
     radii: new Float32Array(memory.buffer, at.squares, rows).map(Math.sqrt),
-  })
+  }
+  // Of a product, the cells of an axis say too little (ADR 11).
+  const coded = center === null ? await CodedRows.code(run, projected) : new CodedRows()
+  const passed =
+    center === null
+      ? await passedShares(run, projected, coded, places)
+      : await passedSharesDot(run, projected, basis, center, places)
   const { prefix, cells } = cheapest(passed, padded, collectionRows)
   if (prefix === 0 && cells === 0)
     return { basis: null, clustersPay: passed.clusters < leftMax || passed.shortened < shortenedMax }
@@ -299,12 +310,19 @@ async function takeTurns(run: TrainingRun): Promise<void> {
   run.signal.throwIfAborted()
 }
 
+/** Centroids, and each row's and how far it is from it. */
+interface RowPlaces {
+  readonly centroids: Float32Array
+  readonly owners: Uint32Array
+  readonly radii: Float32Array
+}
+
 /** Of the rows that clusters leave, the shares that are not proven farther than the nearest. */
 async function passedShares(
   run: TrainingRun,
   projected: ProjectedRows,
   coded: CodedRows,
-  places: { readonly centroids: Float32Array; readonly owners: Uint32Array; readonly radii: Float32Array },
+  places: RowPlaces,
 ): Promise<Passed> {
   const { rows, padded, count } = projected
   const { centroids, owners, radii } = places
@@ -339,11 +357,62 @@ async function passedShares(
   const share = (sum: number): number => (considered === 0 ? 1 : sum / considered)
   return {
     clusters: considered / Math.max(1, queries * (rows - queries)),
-    shortened: squares(radii) / Math.max(Number.MIN_VALUE, squares(projected.rests(0))),
+    shortened: shortened(projected, radii),
     prefixes: prefixes.map(share),
     cells: new Map(coded.counts.map((cellCount, index) => [cellCount, share(cells[index]!)])),
   }
 }
+
+/** The same by products, of queries as they were before they were framed. */
+async function passedSharesDot(
+  run: TrainingRun,
+  projected: ProjectedRows,
+  basis: Basis,
+  center: Float32Array,
+  { centroids, owners, radii }: RowPlaces,
+): Promise<Passed> {
+  const { rows, padded, count } = projected
+  const prefixes = new Float64Array(count / 16)
+  const queries = Math.min(queriesMax, rows >> 1)
+  let considered = 0
+  for (let query = 0; query < queries; query++) {
+    await takeTurns(run)
+    const vector = projected.vector(query).map((value, i) => value + (center[i] ?? 0))
+    const along = Float64Array.from({ length: count }, (_, direction) =>
+      productOf(vector, basis.vectors.subarray(direction * padded, (direction + 1) * padded)),
+    )
+    const square = productOf(vector, vector)
+    const products = Float64Array.from({ length: centroids.length / padded }, (_, c) =>
+      productOf(vector, centroids.subarray(c * padded, (c + 1) * padded)),
+    )
+    const near = Float64Array.from({ length: rows - queries }, (_, i) =>
+      productOf(vector, projected.vector(queries + i)),
+    ).sort()
+    const least = near.at(-neighbours) ?? near[0]!
+    for (let row = queries; row < rows; row++) {
+      if (products[owners[row]!]! + Math.sqrt(square) * radii[row]! < least) continue
+      considered++
+      let product = 0
+      let left = square
+      for (let i = 0; i < count; i++) {
+        product += along[i]! * projected.coordinate(row, i)
+        left -= along[i]! ** 2
+        if (i % 16 !== 15) continue
+        const most = product + Math.sqrt(Math.max(0, left)) * projected.rest(row, i + 1)
+        if (most >= least) prefixes[i >> 4]!++
+      }
+    }
+  }
+  return {
+    clusters: considered / Math.max(1, queries * (rows - queries)),
+    shortened: shortened(projected, radii),
+    prefixes: prefixes.map((passed) => (considered === 0 ? 1 : passed / considered)),
+    cells: new Map(),
+  }
+}
+
+const shortened = (projected: ProjectedRows, radii: Float32Array): number =>
+  squares(radii) / Math.max(Number.MIN_VALUE, squares(projected.rests(0)))
 
 const squares = (values: Float32Array | Float64Array): number => {
   let sum = 0
@@ -358,4 +427,10 @@ function squareBetween(a: Float32Array, b: Float32Array): number {
     square += apart * apart
   }
   return square
+}
+
+function productOf(a: Float32Array, b: Float32Array): number {
+  let product = 0
+  for (let i = 0; i < a.length; i++) product += a[i]! * b[i]!
+  return product
 }

@@ -28,9 +28,9 @@ export async function tuneVersion(
   for (const masked of segments) for (const _ of deletedRows(masked, masked.segment.resident!.ordinals)) live--
   const { metric, dimension, centroids, basis } = placed.codebook
   const firsts: FirstStage[] = ['bytes']
-  if (basis !== null && metric !== 'dot') {
+  if (basis !== null) {
     if (basis.prefix > 0) firsts.unshift('prefix')
-    if (basis.cells !== null) firsts.unshift('cells')
+    if (basis.cells !== null && metric !== 'dot') firsts.unshift('cells')
   }
   if (bitsWork(dimension)) firsts.push('bits')
   const pins = new Pins()

@@ -42,19 +42,16 @@ export const bitsMissShare = 0.25
 export function distanceUnit(metric: Metric, query: Float32Array): number {
   if (metric !== 'dot') return 1
   let square = 0
-  for (const value of query) square += value * value
+  for (let i = 0; i < query.length; i++) square += query[i]! * query[i]!
   return Math.sqrt(square)
 }
 
-/** The same way for a query whose distances are multiples of `unit`. */
-export const scaledScan = (tuned: TunedScan, unit: number): TunedScan =>
-  tuned.choice.gap === everything
-    ? tuned
-    : {
-        ...tuned,
-        choice: { ...tuned.choice, gap: tuned.choice.gap * unit },
-        distanceMax: tuned.distanceMax * unit,
-      }
+/** The same way, of a finite gap, for a query whose distances are multiples of `unit`. */
+export const scaledScan = ({ choice, recall, distanceMax }: TunedScan, unit: number): TunedScan => ({
+  choice: { first: choice.first, gap: choice.gap * unit },
+  recall,
+  distanceMax: distanceMax * unit,
+})
 
 /** @param mayProbe whether clusters may be left out: not where a filter makes neighbours other than they were in the measurement */
 export function tunedScan(tuning: Tuning, contract: RecallContract, k: number, mayProbe: boolean): TunedScan {

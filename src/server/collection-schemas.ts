@@ -24,7 +24,7 @@ const collectionTuning = Type.Object(
     }),
     targets: Type.Array(Type.Object({ recall: Type.Number(), gap: nullable(Type.Number()) }), {
       description:
-        'How much farther than the nearest centroid, in squared distance, those of clusters may be that a target of 10 neighbours looks at; null: any.',
+        'How much farther than the nearest centroid, in squared distance, those of clusters may be that a target of 10 neighbours looks at (dot: how far behind the best the products of rows may usually be, for a query of length 1); null: any.',
     }),
   },
   { description: 'How contracts are answered with the least work, measured on rows of the collection.' },

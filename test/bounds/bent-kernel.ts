@@ -35,6 +35,16 @@ export const bounds = {
       'f32x4.mul(f32x4.splat(<f32>(1 / B)), f32x4.sub(queryRest, v128.load(record, prefixRestsAt)))',
     ),
   ],
+  'rests of prefix products': [
+    place(
+      'scan-prefixes.ts',
+      'f32x4.mul(queryRest, v128.load(record, prefixRestsAt))',
+      'f32x4.mul(f32x4.splat(<f32>B), f32x4.mul(queryRest, v128.load(record, prefixRestsAt)))',
+    ),
+  ],
+  'errors of prefix products': [
+    place('scan-prefixes.ts', 'f32x4.mul(weight, errors)', 'f32x4.mul(f32x4.splat(<f32>B), f32x4.mul(weight, errors))'),
+  ],
   'limit of cells': [place('cells.ts', 'reach + pointError + rowError', 'reach * B + pointError + rowError')],
   'distances of cells': [
     place(

@@ -21,9 +21,15 @@ const rows = 2500
 async function chosenFor(
   deviation: (coordinate: number) => number,
   collectionRows = 100_000,
+  metric: 'l2' | 'dot' = 'l2',
 ): Promise<{ readonly prefix: number; readonly cells: number }> {
   const random = seededRandom(3)
-  const vectors = Float32Array.from({ length: rows * dimension }, (_, i) => gaussian(random) * deviation(i % dimension))
+  // Far from the origin: a product that the centre has in common with all rows tells none from another.
+  const offset = metric === 'dot' ? 3 : 0
+  const vectors = Float32Array.from(
+    { length: rows * dimension },
+    (_, i) => offset + gaussian(random) * deviation(i % dimension),
+  )
   const directions = directionsWorthTrying(dimension)
   const room = Math.max(
     centroidRoomBytes(rows, dimension, 8),
@@ -33,13 +39,15 @@ async function chosenFor(
   const pool = new ArenaPool({ bytesMax: 40_000_000, scratchSlots: 1 })
   const sample = new TrainingSample(pool.allocate(sampleBytes({ rows, dimension }) + room)!, { rows, dimension })
   sample.writeRows(0, vectors)
-  const copies = new CodebookCopies(pool, trainCodebook({ dimension, metric: 'l2', seed: 1n, sample: vectors }))
+  const trained = trainCodebook({ dimension, metric, seed: 1n, sample: vectors })
+  const copies = new CodebookCopies(pool, trained)
   const codebook = copies.place(sample.arena)!
   const run = { executor, ...never }
   await frameSample(run, sample, codebook)
   const centroids = await trainCentroids(run, sample, { codebook, count: 8, seed: 1 })
   const basis = await trainBasis(run, sample, { count: directions, seed: 1 })
-  const chosen = await chooseStages(run, sample, { basis, centroids, collectionRows })
+  const center = metric === 'dot' ? trained.center : null
+  const chosen = await chooseStages(run, sample, { basis, centroids, collectionRows, center })
   return { prefix: chosen.basis?.prefix ?? 0, cells: chosen.basis?.cells?.count ?? 0 }
 }
 
@@ -57,4 +65,11 @@ test('no cells where too many directions matter alike', async () => {
   const { prefix, cells } = await chosenFor((coordinate) => (coordinate < 40 ? 1 : 0.35))
   expect(cells).toBe(0)
   expect(prefix).toBeGreaterThan(0)
+})
+
+test('dot: a prefix where few directions matter, and never cells', async () => {
+  const chosen = await chosenFor((coordinate) => (coordinate < 10 ? 1 : 0.001), 100_000, 'dot')
+  expect(chosen.cells).toBe(0)
+  expect(chosen.prefix).toBeGreaterThan(0)
+  expect(await chosenFor(() => 1, 100_000, 'dot')).toEqual({ prefix: 0, cells: 0 })
 })

@@ -134,7 +134,7 @@ export function drawQuery(vectors: Float32Array, dimension: number, random: Rand
   const kind =
     rows === 0
       ? 'fresh'
-      : pick(random, ['fresh', 'row', 'near a row', 'very near a row', 'between rows', 'scaled', 'zero'])
+      : pick(random, ['fresh', 'row', 'near a row', 'very near a row', 'between rows', 'scaled', 'tiny', 'zero'])
   const row = Math.floor(random() * rows) * dimension
   if (kind === 'fresh') fill(query, dimension, random)
   else if (kind !== 'zero') query.set(vectors.subarray(row, row + dimension))
@@ -145,5 +145,6 @@ export function drawQuery(vectors: Float32Array, dimension: number, random: Rand
     for (let j = 0; j < dimension; j++) query[j] = query[j]! / 2 + vectors[other + j]! / 2
   }
   if (kind === 'scaled') for (let j = 0; j < dimension; j++) query[j]! *= 30
+  if (kind === 'tiny') for (let j = 0; j < dimension; j++) query[j]! *= 1e-30
   return query.map((value) => (Number.isFinite(value) ? value : 0))
 }

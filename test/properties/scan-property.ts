@@ -2,7 +2,7 @@
 import { ArenaPool } from '../../src/cache/arena.js'
 import type { KernelExecutor, ScanBlock } from '../../src/cache/executor.js'
 import { seededRandom } from '../../src/core/clock.js'
-import { distance, type Metric, metrics } from '../../src/core/metric.js'
+import { distance, innerProduct, type Metric, metrics } from '../../src/core/metric.js'
 import { bruteForce, type Neighbour, scanBlock, search, storeCollection } from '../cache/collection-fixture.js'
 import { addTwinsAndZeros, drawQuery, fills, gaussian, logUniform, pick } from './hostile-vectors.js'
 
@@ -137,6 +137,44 @@ export async function findLostRow(executor: KernelExecutor, seed: number, aim: A
     const found = await search(executor, stored, { query, k, contract: { kind: 'exact' }, distanceMax })
     if (found.length < k && !found.some((hit) => hit.row === row))
       lost = JSON.stringify({ seed, metric, dimension, rows, name, clusters, directions, cells, beside, row })
+  }
+  stored.free()
+  return lost
+}
+
+/**
+ * Asks by product, for some rows, what lies within just their distance of a query along what their prefix code leaves out, which
+ * is where its error is as large as its bound says; null when all are found.
+ */
+export async function findRowLostToItsPrefix(executor: KernelExecutor, seed: number): Promise<string | null> {
+  const random = seededRandom(seed)
+  const [dimension, directions, rows] = [40, 16, 3000]
+  const vectors = Float32Array.from({ length: rows * dimension }, () => gaussian(random))
+  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: 1 })
+  const metric = 'dot' as const
+  const shape = { vectors, dimension, metric, quantized: true, blockRows: rows, seed, clusters: 4, directions }
+  const stored = await storeCollection(executor, pool, shape)
+  const { center, basis } = stored.codebook
+  const axis = (i: number): Float32Array => basis!.vectors.subarray(i * basis!.padded, i * basis!.padded + dimension)
+  let lost: string | null = null
+  for (let row = 0; row < 500 && lost === null; row++) {
+    const vector = vectors.subarray(row * dimension, (row + 1) * dimension)
+    const rest = vector.map((value, j) => value - center[j]!)
+    const along = Array.from({ length: directions }, (_, i) => innerProduct(axis(i), rest))
+    const scale = Math.max(...along.map(Math.abs)) / 127
+    const query = new Float32Array(dimension)
+    for (const [i, value] of along.entries())
+      for (let j = 0; j < dimension; j++) {
+        query[j]! += (value - scale * Math.round(value / scale)) * axis(i)[j]!
+        rest[j]! -= value * axis(i)[j]!
+      }
+    // As far as the error of the rests is concerned, the query must have some, along the row's.
+    const share = 0.2 * Math.sqrt(innerProduct(query, query) / innerProduct(rest, rest))
+    for (let j = 0; j < dimension; j++) query[j]! += share * rest[j]!
+    const k = Math.floor(rows / 5)
+    const distanceMax = distance('dot', query, vector)
+    const found = await search(executor, stored, { query, k, contract: { kind: 'exact' }, distanceMax })
+    if (found.length < k && !found.some((hit) => hit.row === row)) lost = JSON.stringify({ seed, row })
   }
   stored.free()
   return lost

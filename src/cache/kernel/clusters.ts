@@ -155,15 +155,18 @@ export function beginClusters(block: usize, gap: f64, wanted: u32): void {
   rowsVisited = 0
   visitedMax = f32.POSITIVE_INFINITY
   if (gap == Infinity) return
-  if (queryMetric == metricDot) {
-    const first = nearestCluster()
-    if (first >= 0) visitedMax = <f32>(<f64>visitKey(<usize>first << 2) + gap)
-    return
-  }
+  const isDot = queryMetric == metricDot
+  const weights = f32x4.splat(alongShare * weight)
   let least = f32x4.splat(f32.POSITIVE_INFINITY)
-  for (let at: usize = 0; at < <usize>count << 2; at += 16) least = f32x4.min(least, v128.load(distances + at))
+  for (let at: usize = 0; at < <usize>count << 2; at += 16)
+    least = f32x4.min(
+      least,
+      isDot
+        ? f32x4.sub(v128.load(floors + at), f32x4.mul(weights, v128.load(reaches + at)))
+        : v128.load(distances + at),
+    )
   const nearest = <f64>minF32(least)
-  visitedMax = <f32>sqrt<f64>(nearest * nearest + gap)
+  visitedMax = <f32>(isDot ? nearest + gap : sqrt<f64>(nearest * nearest + gap))
 }
 
 /** The nearest cluster that has rows; -1 when none has. */

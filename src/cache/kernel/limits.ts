@@ -3,7 +3,7 @@ import { centroidNorm, centroidNormMax, codeNormMax, farthest, farthestCode, nea
 import { threshold } from './hits'
 import { blockFactorErrorMaxAt, blockSpreadMaxAt, metricCosine, metricDot, metricL2 } from './layout'
 import { roundDown, roundUp, unit } from './lanes'
-import { prefixError } from './prefix'
+import { prefixError, prefixSlack } from './prefix'
 import {
   centerProduct,
   framedNormHigh,
@@ -41,8 +41,9 @@ let bitTail: f64 = 0
 let bitSpread: f64 = 0
 let bitFactorError: f64 = 0
 export let bitLimit: f32 = 0
-/** What `reach` and the query's rounding make of a prefix's distance. */
+/** What `reach` and the query's rounding make of a prefix's distance; for dot, of its product. */
 export let prefixLimit: f32 = 0
+let prefixProductSlack: f64 = 0
 /** Distance from the query within which rows matter; for dot, minus their product with the query from the centre on. */
 export let reach: f64 = 0
 /** The same, rounded up. */
@@ -78,14 +79,19 @@ export function prepareBytes(normMax: f64, codeMax: f64, clustered: bool): void 
     byteStep = <f32>(integerStep * 0.5)
     byteWeight = roundUp(queryNorm)
     byteSlack = (integerError + 8 * unit * length) * codeMax
-    // The centre is no longer than a row, its centroid and its residual together.
-    productRounding = rounding64 * queryNorm * (normMax + codeMax + (clustered ? centroidNormMax : 0))
+    // The centre is no longer than a row, its centroid and its residual together. Underflow takes less than 1e-36.
+    productRounding = rounding64 * queryNorm * (normMax + codeMax + (clustered ? centroidNormMax : 0)) + 1e-36
   } else {
     const square = (length + codeMax) * (length + codeMax)
     byteGround = roundDown(integerSquare - 8 * unit * square)
     byteSpan = 24 * unit * square
     byteStep = <f32>integerStep
   }
+}
+
+/** @param framedMax largest norm of a framed row */
+export function preparePrefixes(framedMax: f64): void {
+  prefixProductSlack = prefixSlack(framedMax)
 }
 
 export function prepareBits(block: usize, codeMax: f64, tail: f64): void {
@@ -140,6 +146,8 @@ export function followThreshold(): void {
     directLimit = threshold + directSlack
     byteLimit = roundUp(reach - clusterProduct + byteSlack)
     bitLimit = roundUp(reach - clusterProduct)
+    // Prefixes are of the row from the centre on, whatever its cluster.
+    prefixLimit = roundUp(reach + prefixProductSlack)
     return
   }
   let square = threshold * (1 + rounding64)

@@ -21,7 +21,7 @@ import { measureRest, projectionError, rest, restError } from './principal'
 export let prefixBytes: usize = 0
 export let prefixStep: f32 = 0
 export let prefixRest: f32 = 0
-/** What the query's rounding adds to a distance. */
+/** What the query's rounding adds to a distance (dot: to a product, a unit of the row's norm). */
 export let prefixError: f64 = 0
 let prefixSquare: f64 = 0
 let prefixLength: f64 = 0
@@ -81,4 +81,12 @@ export function preparePrefix(scratch: usize, codebook: usize, length: f64): voi
  */
 export function prefixGround(framedMax: f64): f32 {
   return roundDown(prefixSquare - 16 * unit * (prefixLength * prefixLength + 1.3 * framedMax * framedMax))
+}
+
+/**
+ * dot: how far below its estimate a product may be, the row's own error aside.
+ * @param framedMax largest norm of a framed row
+ */
+export function prefixSlack(framedMax: f64): f64 {
+  return (prefixError + 8 * unit * prefixLength) * 1.2 * framedMax
 }

@@ -81,14 +81,12 @@ export function readQuery(scratch: usize, codebook: usize, metric: u32, padded: 
     inexact = metric == metricCosine ? unit * 1.01 : 0
   }
   const length = sqrt<f64>(product64(rotated, rotated, bytes))
-  if (metric != metricDot) {
-    if ((stage == stagePrefix || stage == stageCells) && load<u32>(codebook, codebookDirectionsAt) != 0) {
-      project(scratch, codebook, length, inexact)
-      preparePrefix(scratch, codebook, length)
-      prepareCells(scratch, codebook)
-    }
-    inexact += unit * length * 1.001
+  if ((stage == stagePrefix || stage == stageCells) && load<u32>(codebook, codebookDirectionsAt) != 0) {
+    project(scratch, codebook, length, inexact)
+    preparePrefix(scratch, codebook, length)
+    if (metric != metricDot) prepareCells(scratch, codebook)
   }
+  if (metric != metricDot) inexact += unit * length * 1.001
   rotate(rotated, codebook)
   framedNormHigh = (length + inexact) * (1 + 1e-9)
   framedNormLow = max<f64>(0, length * (1 - 1e-9) - inexact)

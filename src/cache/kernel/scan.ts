@@ -143,20 +143,20 @@ export function scan(
     }
   }
   beginDecisions(scratch, withCodes)
-  followThreshold()
   withPrefixes = false
   wanted = withCodes && asked == stageBits ? readBits : readBytes
-  if (withCodes && (asked == stagePrefix || asked == stageCells) && queryMetric != metricDot) {
+  if (withCodes && (asked == stagePrefix || asked == stageCells)) {
     if (prefixBytes != 0 && <usize>load<u32>(block, blockDirectionsAt) == prefixBytes) {
       beginPrefixes(block, scratch, centredMax + (clustered ? centroidNormMax : 0))
       withPrefixes = true
       wanted = readPrefixes
     }
-    if (asked == stageCells && cellCount != 0 && load<u32>(block, blockCellCountAt) == cellCount) {
+    if (asked == stageCells && queryMetric != metricDot && cellCount != 0 && load<u32>(block, blockCellCountAt) == cellCount) {
       beginCells(block)
       wanted = readCells
     }
   }
+  followThreshold()
   stage = wanted
   nearestCount = k
   pending = 0
