@@ -107,6 +107,19 @@ test('law 6: a query that is farther from its neighbours than any row is asked o
   pinned.release()
 })
 
+test('law 6: dot: a query that points away from all rows is asked of all clusters', async () => {
+  const { pinned } = await settle(
+    cloudSource(
+      'dot',
+      cloud(rows, seededRandom(8)).map((value) => value + 3),
+    ),
+  )
+  const shifted = (by: number) => queriesOf().map((query) => query.map((value) => value + by))
+  expect((await recallOf(pinned, shifted(-3), 0.5)).found).toBeGreaterThan(0.99)
+  expect((await recallOf(pinned, shifted(3), 0.5)).found).toBeLessThan(1)
+  pinned.release()
+})
+
 /** Clouds around 40 points, of rows whose norms differ. */
 function longAndShort(count: number, random: Random, points: Float32Array): Float32Array {
   const vectors = new Float32Array(count * dimension)
