@@ -14,7 +14,7 @@ export interface Basis {
   /** Number of directions, a multiple of 4. */
   readonly count: number
   readonly padded: number
-  /** float32[count][padded], in order of variance, in the frame of framed rows (centred, not rotated). */
+  /** float32[count][padded], in order of variance but for a given first, in the frame of framed rows (centred, not rotated). */
   readonly vectors: Float32Array
   /** At least the spectral norm of B B^T - I (docs/rounding.md, "PCA prefix"). */
   readonly skew: number
@@ -53,14 +53,15 @@ export function basisRoomBytes(rows: number, dimension: number, count: number): 
  * Subspace iteration over at most 4,096 rows of the sample. The same sample and seed give the same bytes, whatever the
  * number of workers. Rows are to be coded along all directions, without cells.
  * @param sample framed, in random order
- * @param options count: a multiple of 4, at most the padded dimension
+ * @param options count: a multiple of 4, at most the padded dimension; first: float32[dimension], a direction to put before the
+ * principal ones, or null: for dot the centre, which queries are not framed by and have in common
  */
 export async function trainBasis(
   run: TrainingRun,
   sample: TrainingSample,
-  options: { readonly count: number; readonly seed: number },
+  options: { readonly count: number; readonly seed: number; readonly first: Float32Array | null },
 ): Promise<Basis> {
-  const { count, seed } = options
+  const { count, seed, first } = options
   const { arena, padded } = sample
   assert(count >= 4 && count % 4 === 0 && count <= padded, 'directions come in fours and fit the rows')
   const room = sample.room()
@@ -97,6 +98,14 @@ export async function trainBasis(
   for (let round = 0; round < rounds; round++) {
     await runCalls(run, arena, 'in any order', project)
     await runCalls(run, arena, 'in any order', combine)
+    await runCalls(run, arena, 'in order', orthonormalize)
+  }
+  if (first?.some((value) => value !== 0)) {
+    const directions = view(Float32Array, at.basis, count * padded)
+    directions
+      .copyWithin(padded, 0, (count - 1) * padded)
+      .fill(0, 0, padded)
+      .set(first)
     await runCalls(run, arena, 'in order', orthonormalize)
   }
   await runCalls(run, arena, 'in any order', project)

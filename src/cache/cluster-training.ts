@@ -53,8 +53,8 @@ export async function trainOnSegments(
     await frameSample(run, sample, offset)
     const centroids = await trainCentroids(run, sample, { codebook: offset, count, seed })
     if (directions === 0) return refineCodebook(codebook, centroids, null)
-    const basis = await trainBasis(run, sample, { count: directions, seed })
     const center = codebook.metric === 'dot' ? codebook.center : null
+    const basis = await trainBasis(run, sample, { count: directions, seed, first: center })
     const stages = await chooseStages(run, sample, { basis, centroids, collectionRows: total, center })
     if (codebook.centroids === null && !stages.clustersPay) return null
     return refineCodebook(codebook, centroids, stages.basis)

@@ -118,13 +118,12 @@ export async function chooseStages(
   }
   // Of a product, the cells of an axis say too little (ADR 11).
   const coded = center === null ? await CodedRows.code(run, projected) : new CodedRows()
-  const passed =
-    center === null
-      ? await passedShares(run, projected, coded, places)
-      : await passedSharesDot(run, projected, basis, center, places)
+  const near = await passedShares(run, projected, coded, places)
+  const passed = center === null ? near : await passedSharesDot(run, projected, basis, center, places)
   const { prefix, cells } = cheapest(passed, padded, collectionRows)
   if (prefix === 0 && cells === 0)
-    return { basis: null, clustersPay: passed.clusters < leftMax || passed.shortened < shortenedMax }
+    // What proven scans by product look at, targets may still leave: then clusters are far by distance too.
+    return { basis: null, clustersPay: near.clusters < leftMax || near.shortened < shortenedMax }
   const directions = Math.max(prefix, cells)
   return {
     basis: {
@@ -153,7 +152,7 @@ interface Passed {
 
 /** The least bytes a row, or what takes as long, by how many directions and cells (0: none) are read first. */
 function cheapest(
-  passed: Passed,
+  passed: Omit<Passed, 'shortened'>,
   padded: number,
   collectionRows: number,
 ): { readonly prefix: number; readonly cells: number } {
@@ -357,7 +356,7 @@ async function passedShares(
   const share = (sum: number): number => (considered === 0 ? 1 : sum / considered)
   return {
     clusters: considered / Math.max(1, queries * (rows - queries)),
-    shortened: shortened(projected, radii),
+    shortened: squares(radii) / Math.max(Number.MIN_VALUE, squares(projected.rests(0))),
     prefixes: prefixes.map(share),
     cells: new Map(coded.counts.map((cellCount, index) => [cellCount, share(cells[index]!)])),
   }
@@ -370,7 +369,7 @@ async function passedSharesDot(
   basis: Basis,
   center: Float32Array,
   { centroids, owners, radii }: RowPlaces,
-): Promise<Passed> {
+): Promise<Omit<Passed, 'shortened'>> {
   const { rows, padded, count } = projected
   const prefixes = new Float64Array(count / 16)
   const queries = Math.min(queriesMax, rows >> 1)
@@ -405,14 +404,10 @@ async function passedSharesDot(
   }
   return {
     clusters: considered / Math.max(1, queries * (rows - queries)),
-    shortened: shortened(projected, radii),
     prefixes: prefixes.map((passed) => (considered === 0 ? 1 : passed / considered)),
     cells: new Map(),
   }
 }
-
-const shortened = (projected: ProjectedRows, radii: Float32Array): number =>
-  squares(radii) / Math.max(Number.MIN_VALUE, squares(projected.rests(0)))
 
 const squares = (values: Float32Array | Float64Array): number => {
   let sum = 0

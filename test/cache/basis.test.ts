@@ -10,7 +10,7 @@ afterAll(() => executor.close())
 
 async function train(data: Data, count: number, seed = 3, on = executor) {
   const prepared = await prepareSample(on, data, { directions: count })
-  return { prepared, basis: await trainBasis(prepared.run, prepared.sample, { count, seed }) }
+  return { prepared, basis: await trainBasis(prepared.run, prepared.sample, { count, seed, first: null }) }
 }
 
 /** float64[count][count]: B B^T - I. */
@@ -49,6 +49,20 @@ test('the same sample and seed give the same basis, whatever the number of worke
     await pool.close()
     expect(basis).toEqual(expected)
   }
+})
+
+test('a given direction comes first, the principal ones after it', async () => {
+  const data = { vectors: decaying(seededRandom(2), 4000, 48), dimension: 48 }
+  const { basis: plain } = await train(data, 16)
+  const { run, sample } = await prepareSample(executor, data, { directions: 16 })
+  const first = Float32Array.from({ length: 48 }, (_, i) => (i === 5 ? 7 : 0))
+  const basis = await trainBasis(run, sample, { count: 16, seed: 3, first })
+  expect(basis.vectors.subarray(0, 48)).toEqual(first.map((value) => value / 7))
+  expect(Math.max(...excessOf(basis).flat().map(Math.abs))).toBeLessThan(1e-6)
+  // One more direction captures no less.
+  for (let j = 1; j < 16; j++) expect(basis.captured[j]!).toBeGreaterThan(plain.captured[j - 1]! - 1e-6)
+  const nothing = await trainBasis(run, sample, { count: 16, seed: 3, first: new Float32Array(48) })
+  expect(nothing).toEqual(plain)
 })
 
 test('a few directions capture what the principal ones do', async () => {
@@ -134,7 +148,7 @@ test('law 4: training a basis stops when it is aborted', async () => {
   const data = { vectors: decaying(seededRandom(3), 1000, 40), dimension: 40 }
   const { run, sample } = await prepareSample(executor, data, { directions: 16 })
   const controller = new AbortController()
-  const training = trainBasis({ ...run, signal: controller.signal }, sample, { count: 16, seed: 1 })
+  const training = trainBasis({ ...run, signal: controller.signal }, sample, { count: 16, seed: 1, first: null })
   controller.abort(new Error('gone'))
   await expect(training).rejects.toThrow('gone')
 })

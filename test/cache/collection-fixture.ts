@@ -118,7 +118,8 @@ async function refine(
   const run = { executor, ...never }
   await frameSample(run, training, placed)
   const centroids = await trainCentroids(run, training, { codebook: placed, count: clusters, seed })
-  const trained = count === 0 ? null : await trainBasis(run, training, { count, seed })
+  const first = codebook.metric === 'dot' ? codebook.center : null
+  const trained = count === 0 ? null : await trainBasis(run, training, { count, seed, first })
   const basis = trained === null ? null : { ...trained, prefix: directions, cells: cutCells(training, trained, cells) }
   copies.release()
   training.allocation.free()
