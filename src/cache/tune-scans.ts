@@ -13,7 +13,7 @@ const neighbours = [1, 10, 100] as const
 const trialsEveryMax = 10
 const manyEach = 4
 /** What first stages are timed with. */
-const timed = { k: 10, missProbability: 1e-6, queries: 64 }
+const timed = { k: 10, missProbability: 1e-6, recall: 0.95, queries: 64 }
 /** Gaps that are tried, in squared distances of a usual query from its tenth neighbour. */
 const gapsTried = [
   0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.6,
@@ -64,7 +64,7 @@ export async function tuneScans(
     readonly rows: number
     readonly search: (query: ShardQuery, choice: ScanChoice) => Promise<ShardAnswer>
   },
-): Promise<Pick<Tuning, 'queries' | 'costs' | 'recalls'>> {
+): Promise<Pick<Tuning, 'queries' | 'costs' | 'targetBitsUs' | 'recalls'>> {
   const ask = async ({ vector, row }: HeldOut, k: number, contract: RecallContract, choice: ScanChoice) => {
     await setImmediate() // queries go first
     const query = { vector, k: k + 1, contract, filter: null, distanceMax: Number.POSITIVE_INFINITY }
@@ -77,12 +77,24 @@ export async function tuneScans(
       us: 1000 * (answer.searchMs - answer.waitMs),
     }
   }
-  const times = await timeWays(firsts, heldOut.slice(0, timed.queries), async (first, row) => {
-    const { k, missProbability } = timed
-    const contract: RecallContract = first === 'bits' ? { kind: 'certified', missProbability } : { kind: 'exact' }
-    return (await ask(row, k, contract, { first, gap: everything })).us
+  const { k: timedK, missProbability, recall } = timed
+  const contracts = (first: FirstStage): RecallContract[] =>
+    first === 'bits'
+      ? [
+          { kind: 'certified', missProbability },
+          { kind: 'target', recall },
+        ]
+      : [{ kind: 'exact' }]
+  const ways = firsts.flatMap((first) => contracts(first).map((contract) => ({ first, contract })))
+  const times = await timeWays(ways, heldOut.slice(0, timed.queries), async ({ first, contract }, row) => {
+    return (await ask(row, timedK, contract, { first, gap: everything })).us
   })
-  const costs = firsts.map((first, i) => ({ first, us: times[i]! })).sort((a, b) => a.us - b.us)
+  const measured = ways.map(({ first, contract }, i) => ({ first, contract, us: times[i]! }))
+  const targetBitsUs = measured.find(({ contract }) => contract.kind === 'target')?.us
+  const costs = measured
+    .filter(({ contract }) => contract.kind !== 'target')
+    .map(({ first, us }) => ({ first, us }))
+    .sort((a, b) => a.us - b.us)
   const proven = costs.find(({ first }) => first !== 'bits')!.first
   const unitOf = ({ vector }: HeldOut): number => distanceUnit(metric, vector)
   /** Those that have an answer: every row is as near to a query of zeros. */
@@ -132,6 +144,7 @@ export async function tuneScans(
   return {
     queries,
     costs,
+    ...(targetBitsUs !== undefined && { targetBitsUs }),
     recalls: trials.map(({ k, tried }) => ({
       k,
       distanceMax: Math.max(...tried.map(({ last }) => last)),
