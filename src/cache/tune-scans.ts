@@ -25,6 +25,13 @@ const gapsTried = [
 const gapsTriedDot = [
   0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.4, 2.8, 3.3, 4,
 ] as const
+/**
+ * Gaps that leave more than this share of the first stage's bytes to be read are not worth what a target pays for them: misses that 1-bit
+ * codes could have had, and queries that are asked again.
+ */
+const lookedMax = 0.85
+/** Queries that this is measured with, of those with the farthest neighbours. */
+const lookedQueries = 64
 /** Queries that say what is usual, and rows that do. */
 const usualQueries = 31
 const usualRows = 255
@@ -75,6 +82,7 @@ export async function tuneScans(
     return {
       distances: others.slice(0, k).map(({ distance }) => distance),
       us: 1000 * (answer.searchMs - answer.waitMs),
+      bytes: answer.bytesScanned,
     }
   }
   const { k: timedK, missProbability, recall } = timed
@@ -136,31 +144,51 @@ export async function tuneScans(
               : await ask(row, k, { kind: 'target', recall: 0.5 }, { first: proven, gap })
           found.push(distances.filter((distance) => distance <= last).length / k)
         }
-        tried.push({ last: last / unit, found })
+        tried.push({ row, last: last / unit, found })
       }
     }
     queries++
   }
-  return {
-    queries,
-    costs,
-    ...(targetBitsUs !== undefined && { targetBitsUs }),
-    recalls: trials.map(({ k, tried }) => ({
+  const recalls: MeasuredRecall[] = []
+  for (const { k, tried } of trials) {
+    const far = tried.toSorted((a, b) => b.last - a.last).slice(0, Math.min(lookedQueries, Math.ceil(tried.length / 3)))
+    const bytesOf = async (gap: number): Promise<number> => {
+      let sum = 0
+      for (const { row } of far) {
+        const choice = { first: proven, gap: gap === everything ? gap : gap * unitOf(row) }
+        sum += (await ask(row, k, { kind: 'target', recall: 0.5 }, choice)).bytes
+      }
+      return sum
+    }
+    const bytesMax = lookedMax * (await bytesOf(everything))
+    const isWorthIt = async (gap: number): Promise<boolean> => (await bytesOf(gap)) <= bytesMax
+    const complete = tried.filter(({ found }) => found.length > 0)
+    recalls.push({
       k,
       distanceMax: Math.max(...tried.map(({ last }) => last)),
-      points: measuredPoints(
-        gaps,
-        tried.filter(({ found }) => found.length > 0),
-        k,
-      ),
-    })),
+      points: measuredPoints(gaps, complete, k).slice(0, await countWhile(gaps, isWorthIt)),
+    })
   }
+  return { queries, costs, ...(targetBitsUs !== undefined && { targetBitsUs }), recalls }
+}
+
+/** How many of the values, of which the first ones hold and the others do not, hold. */
+async function countWhile(values: readonly number[], holds: (value: number) => Promise<boolean>): Promise<number> {
+  let low = 0
+  let high = values.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (await holds(values[middle]!)) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
 /** One held-out row: the distance of its k-th neighbour, and what share of the k each of the gaps found. */
 interface Trial {
+  readonly row: HeldOut
   readonly last: number
   readonly found: readonly number[]
 }

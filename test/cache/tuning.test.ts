@@ -2,10 +2,12 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { composeRecord, parseRecord } from '../../src/cache/collection-record.js'
+import { tuneScans } from '../../src/cache/tune-scans.js'
 import { type Tuning, tunedScan } from '../../src/cache/tuning.js'
 import type { PinnedVersion } from '../../src/cache/vector-cache.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import type { RecallContract } from '../../src/core/contract.js'
+import { partKey } from '../../src/core/generation.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
 import type { Predicate } from '../../src/core/predicate.js'
 import { fresh, never, openCache } from './open-cache.js'
@@ -284,4 +286,40 @@ test('a target takes the least gap that finds enough for as many neighbours', ()
   expect(target(0.9, 10, { ...measured, recalls: [] }).choice.gap).toBe(Number.POSITIVE_INFINITY)
   const bits = { ...measured, costs: [{ first: 'bits', us: 5 } as const, ...measured.costs] }
   expect(target(0.5, 10, bits).choice.gap, 'a quarter of the misses is left to 1-bit codes').toBeCloseTo(2.625)
+  const bitsAreLoose = { ...measured, targetBitsUs: 5 }
+  expect(target(0.5, 10, bitsAreLoose).choice.first, '1-bit codes that may miss more take less').toBe('bits')
+  expect(tunedScan(bitsAreLoose, { kind: 'certified', missProbability: 0.1 }, 10, true).choice.first).toBe('prefix')
+})
+
+test('gaps that leave nearly everything to be looked at are not used', async () => {
+  const row = { segment: 0, position: 0 }
+  const { recalls } = await tuneScans(
+    Array.from({ length: 96 }, () => ({ vector: Float32Array.of(1), row })),
+    {
+      firsts: ['bytes'],
+      metric: 'l2',
+      clustered: true,
+      rows: 1000,
+      // The tenth neighbour is at 10; a gap of 3 finds all, one of 10 leaves nothing out.
+      search: async (query, { gap }) => ({
+        hits: Array.from({ length: query.k - 1 }, (_, i) => ({
+          distance: gap < 3 ? 1000 : i + 1,
+          id: BigInt(i),
+          part: partKey('p'),
+          row: i,
+          location: { segment: 0, position: i + 1 },
+        })),
+        contract: query.contract,
+        recallExpected: null,
+        rowsScanned: 0,
+        bytesScanned: Math.min(gap, 10),
+        searchMs: 1,
+        waitMs: 0,
+      }),
+    },
+  )
+  for (const { points } of recalls) {
+    expect(points.at(-1)!.gap).toBeCloseTo(8)
+    expect(points.find(({ recall }) => recall > 0.9)!.gap).toBeCloseTo(3)
+  }
 })
