@@ -99,13 +99,20 @@ test('law 6: a target is reached among rows that pass a filter, however far they
   pinned.release()
 })
 
+/** That a target finds what it finds under a filter, for which no cluster is left. 1-bit codes may miss a few more of a second scan. */
+async function expectAllClusters(pinned: PinnedVersion, queries: readonly Float32Array[]): Promise<void> {
+  const every: Predicate = { op: 'in', column: 'island', values: [0n, 1n] }
+  const { found } = await recallOf(pinned, queries, 0.5)
+  expect(found).toBeGreaterThan((await recallOf(pinned, queries, 0.5, every)).found - 0.1)
+}
+
 test('law 6: a query that is farther from its neighbours than any row is asked of all clusters', async () => {
   const { pinned, tuning } = await settle(cloudSource('l2'))
   const [query] = queriesOf(3)
   expect((await ask(pinned, query!, { kind: 'exact' })).hits.at(-1)!.distance).toBeGreaterThan(
     tuning.recalls.find((measured) => measured.k === k)!.distanceMax,
   )
-  expect((await recallOf(pinned, queriesOf(3), 0.5)).found).toBeGreaterThan(0.99)
+  await expectAllClusters(pinned, queriesOf(3))
   pinned.release()
 })
 
@@ -117,7 +124,7 @@ test('law 6: dot: a query that points away from all rows is asked of all cluster
     ),
   )
   const shifted = (by: number) => queriesOf().map((query) => query.map((value) => value + by))
-  expect((await recallOf(pinned, shifted(-3), 0.5)).found).toBeGreaterThan(0.99)
+  await expectAllClusters(pinned, shifted(-3))
   expect((await recallOf(pinned, shifted(3), 0.5)).found).toBeLessThan(1)
   pinned.release()
 })
