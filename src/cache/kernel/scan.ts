@@ -224,22 +224,22 @@ function scanCodes(from: u32, to: u32): void {
         : scanBytes(start, end, pending)
     const found = count - pending
     if (read == readBytes) pending = count
-    else pending = isOpen ? lookNearestFirst(pending, count) : lookAlone(pending, count, read)
+    else pending = isOpen ? lookNearestFirst(pending, count, read) : lookAlone(pending, count, read)
     if (!isOpen) chooseStage(end - start, found)
   }
   // The bounds of products, and those that survivors keep, are of one cluster.
   if (vectors == 0 || queryMetric == metricDot) decideAll()
 }
 
-/** What is read first of so many rows without a threshold: 8-bit codes of all, or prefixes to choose the k that make a threshold. */
+/** What is read first of so many rows without a threshold: 8-bit codes of all, or shorter ones to choose the k that make a threshold. */
 function openingStage(rows: u32): i32 {
-  if (!withPrefixes) return readBytes
-  const saved = <f64>rows * (firstBytes(readBytes) - firstBytes(readPrefixes) - orderedBytes)
-  return saved > <f64>nearestCount * scattered * firstBytes(readBytes) ? readPrefixes : readBytes
+  const short = wanted == readBits ? readBits : withPrefixes ? readPrefixes : readBytes
+  const saved = <f64>rows * (firstBytes(readBytes) - firstBytes(short) - orderedBytes)
+  return saved > <f64>nearestCount * scattered * firstBytes(readBytes) ? short : readBytes
 }
 
-/** As `lookAlone` of what prefixes made candidates, when there is no threshold: the 8-bit codes of the k nearest by them make one for the others. */
-function lookNearestFirst(from: i32, to: i32): i32 {
+/** As `lookAlone` of what `read` made candidates, when there is no threshold: the 8-bit codes of the k nearest by it make one for the others. */
+function lookNearestFirst(from: i32, to: i32, read: i32): i32 {
   const heap = candidates + <usize>from * candidateBytes
   let first = to
   while (first > from && to - first < nearestCount) {
@@ -248,7 +248,7 @@ function lookNearestFirst(from: i32, to: i32): i32 {
   }
   fetchRecords(first, to)
   const end = keepWithinBytes(first, to, first)
-  const kept = lookAlone(from, first, readPrefixes)
+  const kept = lookAlone(from, first, read)
   const moved = end - first
   memory.copy(
     candidates + <usize>kept * candidateBytes,
