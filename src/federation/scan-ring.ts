@@ -201,7 +201,8 @@ export class ScanRing {
       for (let entry = 0; entry < entriesMax; entry++) {
         const at = (entry * entryBytes) / 4
         if (Atomics.load(this.#words, at + stateAt) !== queued) continue
-        if (first < 0 || this.#words[at + orderAt]! - this.#words[(first * entryBytes) / 4 + orderAt]! < 0)
+        // Orders wrap around; their difference does not.
+        if (first < 0 || ((this.#words[at + orderAt]! - this.#words[(first * entryBytes) / 4 + orderAt]!) | 0) < 0)
           first = entry
       }
       if (first < 0) return null

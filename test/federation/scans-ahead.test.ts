@@ -5,7 +5,7 @@ import { noHits, runScan, type ScanRange } from '../../src/cache/kernel.js'
 import { planScan } from '../../src/cache/scan-plan.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
-import { entriesMax } from '../../src/federation/scan-ring.js'
+import { entriesMax, ringBytes, ScanRing } from '../../src/federation/scan-ring.js'
 import { type ScanDone, ScansAhead } from '../../src/federation/scans-ahead.js'
 import { allRows, type StoredCollection, storeCollection } from '../cache/collection-fixture.js'
 
@@ -105,6 +105,15 @@ test('there is room for so many, and for as many again once they are finished or
     await Promise.all(many.map(({ begun }) => begun.over))
   }
   expect(begin(queries[0]!).begun).not.toBeNull()
+})
+
+test('the oldest scan is found first, also when the numbers of scans begin anew', () => {
+  const ring = new ScanRing(new SharedArrayBuffer(ringBytes))
+  const query = new Float32Array(4)
+  const work = { codebook: 0, metric: 0, query, ranges: [], k: 1, distanceMax: 1, stage: 0, tail: 0, gap: 1 }
+  ring.queue(0, 1, -(2 ** 31), work)
+  ring.queue(1, 1, 2 ** 31 - 1, work)
+  expect([ring.take()?.entry, ring.take()?.entry]).toEqual([1, 0])
 })
 
 test('what does not fit is left to the caller', async () => {
