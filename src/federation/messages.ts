@@ -7,7 +7,7 @@ import type { TrainingCall } from '../cache/training-call.js'
 import type { ServeScans } from './scan-thread.js'
 
 export type WorkerTask =
-  /** Ends when the ring is closed. */
+  /** Ends when the ring is closed, or nothing was put into it for some seconds. */
   | ({ readonly kind: 'serve' } & ServeScans)
   /** Does nothing: measures the way there and back. */
   | { readonly kind: 'ping' }

@@ -185,13 +185,18 @@ export class ScanRing {
     return Atomics.load(this.#control, newsAt)
   }
 
-  /** Waits until the news are no longer `seen`: awake as long as more are expected, but no longer than `awakeMs`. */
-  wait(seen: number, awakeMs: number): void {
+  /**
+   * Waits until the news are no longer `seen`: awake as long as more are expected, but no longer than `awakeMs`, and then asleep.
+   * False when there were none for `asleepMs`.
+   */
+  wait(seen: number, { awakeMs, asleepMs }: { readonly awakeMs: number; readonly asleepMs: number }): boolean {
     const until = performance.now() + awakeMs
-    while (Atomics.load(this.#control, expectingAt) === 1 && performance.now() < until) if (this.news !== seen) return
+    while (Atomics.load(this.#control, expectingAt) === 1 && performance.now() < until)
+      if (this.news !== seen) return true
     Atomics.store(this.#control, asleepAt, 1)
-    Atomics.wait(this.#control, newsAt, seen)
+    const outcome = Atomics.wait(this.#control, newsAt, seen, asleepMs)
     Atomics.store(this.#control, asleepAt, 0)
+    return outcome !== 'timed-out'
   }
 
   /** Takes the scan that was queued first. */

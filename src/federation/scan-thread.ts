@@ -1,4 +1,4 @@
-/** The thread that takes short scans from a ring, until the ring is closed. */
+/** The thread that takes short scans from a ring, until the ring is closed or there have been none for a while. */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { collectGarbage } from '../cache/collect-garbage.js'
 import { runScan } from '../cache/kernel.js'
@@ -19,6 +19,8 @@ export type RingMessage =
 
 /** Falling asleep and being woken costs both threads more than waiting for the next request of a turn to be read. */
 const awakeMs = 0.1
+/** A process whose only work left is this thread's should end: it is started again when it is wanted. */
+const asleepMs = 5000
 
 /** Blocks the thread: messages are looked for whenever there are news. */
 export function serveScans({ memory, port, slot }: ServeScans): void {
@@ -49,11 +51,11 @@ export function serveScans({ memory, port, slot }: ServeScans): void {
       ring.finish(entry, null, 0)
     }
   }
-  while (!ring.isClosed) {
-    const seen = ring.news
+  let seen: number
+  do {
+    seen = ring.news
     hear()
     for (let scan = ring.take(); scan !== null; scan = ring.take()) run(scan)
-    ring.wait(seen, awakeMs)
-  }
+  } while (!ring.isClosed && ring.wait(seen, { awakeMs, asleepMs }))
   port.close()
 }

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
 import { afterEach, expect, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
@@ -210,3 +212,21 @@ test('a pool that is closed takes no more, and closing ends the thread', async (
   await opened.ahead.close()
   expect(opened.begin(queries[0]!).begun).toBeNull()
 })
+
+test('a process that has nothing else to do ends', async () => {
+  const program = `
+    import { openPool } from '#lakegate/federation/pool.js'
+    import { ScansAhead } from '#lakegate/federation/scans-ahead.js'
+    openPool({ workers: 1 })
+    const ahead = new ScansAhead(1)
+    const work = { codebook: 0, metric: 0, query: new Float32Array(4), ranges: [], k: 1, distanceMax: 1, stage: 0, tail: 0, gap: 1 }
+    const arena = { id: 1, memory: new WebAssembly.Memory({ initial: 20, maximum: 20, shared: true }) }
+    const begun = [1, 2].map(() => ahead.begin(arena, work, () => ({ hits: null, ms: 0 })))
+    for (const one of begun) ahead.finish(one, 1)
+    console.log('done')`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [code] = await once(child, 'exit')
+  expect(code).toBe(0)
+}, 30_000)
