@@ -99,7 +99,7 @@ export interface BegunScan {
   finish(): ScanReply
   abandon(): void
   /** After either: resolves when nothing reads the job's blocks for it any more; null: nothing does. */
-  readonly over: Promise<void> | null
+  over(): Promise<void> | null
 }
 
 /** Steps of training that may run in any order and at the same time. */

@@ -138,7 +138,7 @@ class SearchAtOnce implements BegunSearch {
   }
 
   #release(): void {
-    const over = this.#scan?.over ?? null
+    const over = this.#scan?.over() ?? null
     if (over === null) this.#releaseBitmaps()
     else {
       // A thread that was not waited for still reads: nothing of it may move, whenever the version is released.

@@ -149,9 +149,7 @@ class WorkerPool implements KernelExecutor {
         return finish(hits, plan, job.k, ms, 0)
       },
       abandon: () => ahead.abandon(begun),
-      get over() {
-        return begun.over
-      },
+      over: () => begun.over,
     }
   }
 

@@ -194,7 +194,7 @@ test.each(['finish', 'abandon'] as const)(
     const beginScan: KernelExecutor['beginScan'] = (job) => ({
       finish: () => pool.scanAtOnce(job)!,
       abandon: () => {},
-      over: over.promise,
+      over: () => over.promise,
     })
     const { cache } = await openCache({ memoryBytesMax: 5 * mebibyte, executor: Object.assign(pool, { beginScan }) })
     const pinned = await cache.pin(files(2).collection('held'), fresh, { signal: never })
