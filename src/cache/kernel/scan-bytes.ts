@@ -18,6 +18,11 @@ import { queryBytes, queryMetric } from './query'
 import { recordCode, recordTail } from './records'
 import { allowedRows, candidates, inverseNorms, lanes, records, vectors } from './rows'
 
+/** Records that are brought into the cache at a time. */
+export const fetchRows: i32 = 64
+/** Of 32 rows, so few are cheaper to look at alone. */
+const aloneMax: i32 = 12
+
 let integers: usize = 0
 
 export function beginBytes(scratch: usize): void {
@@ -34,18 +39,19 @@ export function scanBytes(from: u32, to: u32, found: i32): i32 {
   const weight = f32x4.splat(byteWeight)
   const recordBytes = (padded << 2) + recordTailBytes
   let count = found
+  /** End of the rows from `count` on that are still to be looked at. */
+  let waiting = found
   for (let start = from & ~31; start < to; start += 32) {
     let word = allowedRows(start, from, to)
-    if (popcnt(word) <= 12) {
-      while (word != 0) {
-        const row = start + ctz(word)
-        word &= word - 1
-        const estimate = byteEstimate(row)
-        if (isBeyondBytes(row, estimate)) continue
-        putCandidate(candidates, count++, estimate, row)
-        if (lowerThreshold(rowUpper(recordTail(records, row, padded), estimate))) limit = f32x4.splat(byteLimit)
-      }
-      continue
+    if (<i32>popcnt(word) <= aloneMax) {
+      for (; word != 0; word &= word - 1) putCandidate(candidates, waiting++, 0, start + ctz(word))
+      if (waiting - count < fetchRows) continue
+      word = 0
+    }
+    if (waiting > count) {
+      fetchRecords(count, waiting)
+      count = keepWithinBytes(count, waiting, count)
+      limit = f32x4.splat(byteLimit)
     }
     let code = records + <usize>(start / recordRows) * recordBytes
     for (let row = start; word != 0; row += 4, word >>= 4, code += recordBytes) {
@@ -74,8 +80,26 @@ export function scanBytes(from: u32, to: u32, found: i32): i32 {
         if (lowerThreshold(rowUpper(tail + lane, load<f32>(lanes + lane)))) limit = f32x4.splat(byteLimit)
       }
     }
+    waiting = count
   }
-  return count
+  fetchRecords(count, waiting)
+  return keepWithinBytes(count, waiting, count)
+}
+
+/**
+ * Brings the records of the candidates [from, to) into the cache. They are far apart: looking at many, with nothing else
+ * between, lets the processor wait for all of them at once.
+ */
+export function fetchRecords(from: i32, to: i32): void {
+  const padded = queryBytes >> 2
+  let sum: u32 = 0
+  for (let i = from; i < to; i++) {
+    const position = rowOf(candidates, i)
+    const code = recordCode(records, position, padded)
+    for (let at: usize = 0; at < padded; at += 64) sum += load<u32>(code + at)
+    sum += load<u32>(recordTail(records, position, padded))
+  }
+  store<u32>(lanes, sum)
 }
 
 /** Takes the upper bound of one more row; returns whether it lowers the threshold. */

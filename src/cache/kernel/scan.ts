@@ -40,11 +40,10 @@ import {
   reachLimit,
 } from './limits'
 import { prefixBytes } from './prefix'
-import { recordCode, recordTail } from './records'
 import { framedNormHigh, hasCodes, queryBytes, queryMetric } from './query'
 import { allowedRows, beginRows, candidates, lanes, records, vectors } from './rows'
 import { beginBits, scanBits } from './scan-bits'
-import { beginBytes, isBeyondBytes, keepWithinBytes, scanBytes } from './scan-bytes'
+import { beginBytes, fetchRecords, fetchRows, isBeyondBytes, keepWithinBytes, scanBytes } from './scan-bytes'
 import { beginPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
 
 /** The first chunks are small: without a threshold nothing is ruled out. */
@@ -80,8 +79,7 @@ let pausedRows: u32 = 0
 const scattered: f64 = 1.6
 /** What putting a row's estimate in order costs, in bytes of codes read in a row. */
 const orderedBytes: f64 = 128
-/** Records, and bytes of originals, that are brought into the cache at a time. */
-const fetchRows: i32 = 64
+/** Bytes of originals that are brought into the cache at a time. */
 const fetchBytes: usize = 32768
 
 /** Smallest distance of a row that the last scan left out although it was as near as one it kept; Infinity for none. */
@@ -301,23 +299,7 @@ function decideAll(): void {
   pending = 0
 }
 
-/**
- * Brings the records of the candidates [from, to) into the cache. They are far apart: looking at many, with nothing else
- * between, lets the processor wait for all of them at once.
- */
-function fetchRecords(from: i32, to: i32): void {
-  const padded = queryBytes >> 2
-  let sum: u32 = 0
-  for (let i = from; i < to; i++) {
-    const position = rowOf(candidates, i)
-    const code = recordCode(records, position, padded)
-    for (let at: usize = 0; at < padded; at += 64) sum += load<u32>(code + at)
-    sum += load<u32>(recordTail(records, position, padded))
-  }
-  store<u32>(lanes, sum)
-}
-
-/** The same for their originals. */
+/** Brings the originals of the candidates [from, to) into the cache, as `fetchRecords` does their records. */
 function fetchVectors(from: i32, to: i32): void {
   if (vectors == 0) return
   let sum: u32 = 0
