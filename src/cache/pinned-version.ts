@@ -8,7 +8,7 @@ import type { GraphKeeper } from './hnsw/graph-keeper.js'
 import type { ResidentSegment } from './resident-segment.js'
 import { beginSearch, isDeleted, type SearchTarget, searchSegments } from './search.js'
 import type { Segment } from './segment.js'
-import { startReading, stopReading } from './shelf.js'
+import { startReading, stopReading, vectorsAt } from './shelf.js'
 import type {
   AnswerCheck,
   BegunSearch,
@@ -115,10 +115,10 @@ class PinnedSegments implements PinnedVersion {
     return this.#residentAt(location).ids.get(location.position)
   }
 
-  async vector(location: RowLocation, { signal }: CallOptions): Promise<Float32Array> {
-    const [vector] = await this.#segmentAt(location).vectors([location.position])
+  async vectors(locations: readonly RowLocation[], { signal }: CallOptions): Promise<readonly Float32Array[]> {
+    const vectors = await vectorsAt(this.#version.segments, locations)
     signal.throwIfAborted()
-    return vector!
+    return vectors
   }
 
   cell(location: RowLocation, column: number): Cell {

@@ -141,8 +141,8 @@ export interface PinnedVersion {
   /** Live rows with this id, in (part, row) order. */
   find(id: RowId, options: CallOptions): Promise<readonly RowLocation[]>
   id(location: RowLocation): RowId
-  /** float32[dimension], a copy; read from disk where it is not in memory. */
-  vector(location: RowLocation, options: CallOptions): Promise<Float32Array>
+  /** float32[dimension] each, copies; read from disk where they are not in memory: together, for each time looks through a segment. */
+  vectors(locations: readonly RowLocation[], options: CallOptions): Promise<readonly Float32Array[]>
   /** @param column its place in `columns` */
   cell(location: RowLocation, column: number): Cell
   release(): void

@@ -36,11 +36,26 @@ export function locateHits(version: PinnedVersion, hits: readonly ShardHit[]): r
 }
 
 /** float32[dimension] a row. */
-export const readVectors = (
+export async function readVectors(
   { rows, versionOf }: Ranking,
   options: { readonly signal: AbortSignal },
-): Promise<readonly Float32Array[]> =>
-  Promise.all(rows.map(({ location }, i) => versionOf(i).vector(location, options)))
+): Promise<readonly Float32Array[]> {
+  const byVersion = new Map<PinnedVersion, number[]>()
+  for (const i of rows.keys()) {
+    const version = versionOf(i)
+    const indices = byVersion.get(version)
+    if (indices === undefined) byVersion.set(version, [i])
+    else indices.push(i)
+  }
+  const vectors = new Array<Float32Array>(rows.length)
+  await Promise.all(
+    Array.from(byVersion, async ([version, indices]) => {
+      const locations = indices.map((i) => rows[i]!.location)
+      for (const [at, vector] of (await version.vectors(locations, options)).entries()) vectors[indices[at]!] = vector
+    }),
+  )
+  return vectors
+}
 
 /**
  * Copies the rows out of their versions, which may be released afterwards.

@@ -93,7 +93,7 @@ function rowVector(
       field: 'row',
     },
     { ...context, pins, deadline },
-    (version, location) => version.vector(location, { signal: deadline.signal }),
+    async (version, location) => (await version.vectors([location], { signal: deadline.signal }))[0]!,
   )
 }
 

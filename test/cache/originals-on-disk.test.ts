@@ -109,7 +109,7 @@ test('vectors are given back from disk, and masks, filters by distance and many 
     expect(idsAndDistances(await ask(cache, collection, query))).toEqual(bruteForce(source, query))
   const pinned = await cache.pin(collection, fresh, { signal: never })
   const [location] = await pinned.find(20_000n + 4995n, { signal: never })
-  expect(await pinned.vector(location!, { signal: never })).toEqual(row)
+  expect((await pinned.vectors([location!], { signal: never }))[0]).toEqual(row)
   pinned.release()
 })
 

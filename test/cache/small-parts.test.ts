@@ -60,7 +60,7 @@ async function read(cache: VectorCacheHandle, source: ScriptedSource) {
             row,
             ...cellsAt(location),
             pinned.id(location),
-            await pinned.vector(location, { signal: never }),
+            (await pinned.vectors([location], { signal: never }))[0],
           ])
       }
     const found = await pinned.find(33n, { signal: never })

@@ -21,7 +21,7 @@ test('primes a collection and answers as brute force does', async () => {
   expect(pinned).toMatchObject({ rows: 3500, parts: 2, dimension: 24, metric: 'l2', generation: source.generation })
   const [location] = await pinned.find(10_003n, { signal: never })
   expect(pinned.id(location!)).toBe(10_003n)
-  expect(await pinned.vector(location!, { signal: never })).toEqual(
+  expect((await pinned.vectors([location!], { signal: never }))[0]).toEqual(
     source.files.get('b')!.vectors.slice(3 * 24, 4 * 24),
   )
   expect(await pinned.find('10003', { signal: never })).toEqual([])

@@ -170,7 +170,7 @@ export class ScriptedCache implements VectorCache {
       find: async (id) =>
         rows.flatMap((candidate, position) => (candidate.id === id ? [{ segment: 0, position }] : [])),
       id: (location) => row(location).id,
-      vector: async (location) => vector(location),
+      vectors: async (locations) => locations.map(vector),
       cell: (location, column) => {
         if (columns[column] === undefined) throw new Error(`no column ${column}`)
         return row(location).cells?.[column] ?? null
