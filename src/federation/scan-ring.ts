@@ -2,8 +2,7 @@
  * Short scans passed from the main thread to another through shared memory: a message there and back costs as much of the
  * main thread's time as the scan itself (docs/adr/0017).
  */
-import type { Hits, ScanRange, ScanWork } from '../cache/kernel.js'
-import { noHits } from '../cache/kernel.js'
+import { type Hits, noHits, type ScanRange, type ScanWork } from '../cache/kernel.js'
 
 /** Scans that may be under way. */
 export const entriesMax = 16
@@ -81,12 +80,14 @@ export class ScanRing {
 
   /* Of the main thread. */
 
-  /** Queues a scan; false when it does not fit, or no entry is free. */
-  queue(entry: number, arenaId: number, order: number, work: ScanWork): boolean {
-    const at = (entry * entryBytes) / 4
-    if (work.query.length > dimensionMax || work.ranges.length > rangesMax || work.k > hitsMax) return false
-    if (Atomics.load(this.#words, at + stateAt) !== free) return false
+  /** Queues a scan; answers its entry, or null when it does not fit or none is free. */
+  queue(arenaId: number, order: number, work: ScanWork): number | null {
+    if (work.query.length > dimensionMax || work.ranges.length > rangesMax || work.k > hitsMax) return null
     const words = this.#words
+    let entry = 0
+    while (entry < entriesMax && Atomics.load(words, (entry * entryBytes) / 4 + stateAt) !== free) entry++
+    if (entry === entriesMax) return null
+    const at = (entry * entryBytes) / 4
     words[at + orderAt] = order
     words[at + arenaAt] = arenaId
     words[at + codebookAt] = work.codebook
@@ -112,7 +113,7 @@ export class ScanRing {
     this.#doubles[double + gapAt] = work.gap
     this.#floats.set(work.query, at + queryAt)
     Atomics.store(words, at + stateAt, queued)
-    return true
+    return entry
   }
 
   /** Takes a queued scan back; false when another thread has it. */

@@ -4,7 +4,7 @@ import { Piscina } from 'piscina'
 import type { ArenaHandle } from '../cache/executor.js'
 import type { Hits, ScanWork } from '../cache/kernel.js'
 import type { WorkerTask } from './messages.js'
-import { entriesMax, ringBytes, ScanRing } from './scan-ring.js'
+import { ringBytes, ScanRing } from './scan-ring.js'
 import type { RingMessage } from './scan-thread.js'
 
 /** A thread that could not start, or died, is not started again sooner. */
@@ -50,7 +50,6 @@ export class ScansAhead {
   readonly #memory = new SharedArrayBuffer(ringBytes)
   /** Oldest first. */
   readonly #begun: Begun[] = []
-  readonly #freeEntries = Array.from({ length: entriesMax }, (_, entry) => entry)
   /** Entries that the thread is not done with although nobody waits for them, and whom to tell when it is. */
   readonly #abandoned: { readonly entry: number; readonly over: () => void }[] = []
   #abandonedTimer: NodeJS.Timeout | null = null
@@ -77,12 +76,11 @@ export class ScansAhead {
    */
   begin(arena: ArenaHandle, work: ScanWork, run: () => ScanDone): Begun | null {
     this.#collectAbandoned()
-    const entry = this.#freeEntries.at(-1)
-    if (entry === undefined || this.#closed) return null
+    if (this.#closed) return null
     if (this.#begun.length > 0) this.#start()
     this.#tellOf(arena)
-    if (!this.#ring.queue(entry, arena.id, this.#order++ | 0, work)) return null
-    this.#freeEntries.pop()
+    const entry = this.#ring.queue(arena.id, this.#order++, work)
+    if (entry === null) return null
     const begun: Begun = { entry, run, done: null, over: null }
     this.#begun.push(begun)
     if (this.#begun.length > 1) this.#areSeveral = true
@@ -98,10 +96,7 @@ export class ScansAhead {
     this.#leave(begun)
     if (begun.done !== null) return begun.done()
     const { entry } = begun
-    if (this.#ring.takeBack(entry)) {
-      this.#freeEntries.push(entry)
-      return begun.run()
-    }
+    if (this.#ring.takeBack(entry)) return begun.run()
     while (!this.#ring.isDone(entry) && this.#runLast()) {}
     const until = performance.now() + patienceMs
     while (!this.#ring.isDone(entry))
@@ -110,16 +105,13 @@ export class ScansAhead {
         this.#leaveToThread(begun)
         return begun.run()
       }
-    this.#freeEntries.push(entry)
     return this.#ring.collect(entry) ?? begun.run()
   }
 
   /** Nobody wants it any more. */
   abandon(begun: Begun): void {
     this.#leave(begun)
-    if (begun.done !== null) return
-    if (this.#ring.takeBack(begun.entry)) this.#freeEntries.push(begun.entry)
-    else this.#leaveToThread(begun)
+    if (begun.done === null && !this.#ring.takeBack(begun.entry)) this.#leaveToThread(begun)
   }
 
   #leaveToThread(begun: Begun): void {
@@ -146,7 +138,6 @@ export class ScansAhead {
     for (let i = this.#begun.length - 1; i >= 0; i--) {
       const begun = this.#begun[i]!
       if (begun.done !== null || !this.#ring.takeBack(begun.entry)) continue
-      this.#freeEntries.push(begun.entry)
       begun.done = outcomeOf(begun.run)
       return true
     }
@@ -158,7 +149,6 @@ export class ScansAhead {
       const { entry, over } = this.#abandoned[i]!
       if (!this.#ring.isDone(entry)) continue
       this.#ring.collect(entry)
-      this.#freeEntries.push(entry)
       this.#abandoned.splice(i, 1)
       over()
     }

@@ -113,8 +113,8 @@ test('the oldest scan is found first, also when the numbers of scans begin anew'
   const ring = new ScanRing(new SharedArrayBuffer(ringBytes))
   const query = new Float32Array(4)
   const work = { codebook: 0, metric: 0, query, ranges: [], k: 1, distanceMax: 1, stage: 0, tail: 0, gap: 1 }
-  ring.queue(0, 1, -(2 ** 31), work)
-  ring.queue(1, 1, 2 ** 31 - 1, work)
+  ring.queue(1, -(2 ** 31), work)
+  ring.queue(1, 2 ** 31 - 1, work)
   expect([ring.take()?.entry, ring.take()?.entry]).toEqual([1, 0])
 })
 
