@@ -79,19 +79,16 @@ async function syncDirectory(fileSystem: FileSystem, path: string): Promise<void
 }
 
 /** Null when there is no such file. */
-export async function readIfPresent(fileSystem: FileSystem, path: string): Promise<Buffer | null> {
-  try {
-    return await fileSystem.readFile(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
+export const readIfPresent = (fileSystem: FileSystem, path: string): Promise<Buffer | null> =>
+  unlessMissing(fileSystem.readFile(path))
 
 /** Null for a link to nothing, too. */
-export async function statIfPresent(fileSystem: FileSystem, path: string): Promise<Stats | null> {
+export const statIfPresent = (fileSystem: FileSystem, path: string): Promise<Stats | null> =>
+  unlessMissing(fileSystem.stat(path))
+
+async function unlessMissing<T>(found: Promise<T>): Promise<T | null> {
   try {
-    return await fileSystem.stat(path)
+    return await found
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error

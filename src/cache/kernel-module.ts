@@ -12,6 +12,6 @@ export const hasRelaxedSimd: boolean = WebAssembly.validate(relaxed)
 
 export const kernelModule = new WebAssembly.Module(hasRelaxedSimd ? relaxed : read('kernel.wasm'))
 
-function read(name: string): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(readFileSync(new URL(name, import.meta.url)))
+function read(name: string): Buffer {
+  return readFileSync(new URL(name, import.meta.url))
 }

@@ -1,6 +1,7 @@
 /** Segments as a query meets them, and the jobs and hits that they make. */
 import type { DeleteMask } from '../core/generation.js'
 import { compareIds, compareUtf8 } from '../core/id.js'
+import { readGrouped } from '../core/read-grouped.js'
 import type { PlacedCodebook } from './codebook-shelf.js'
 import type { ScanBlock, ScanJob } from './executor.js'
 import type { ResidentSegment } from './resident-segment.js'
@@ -21,24 +22,19 @@ export interface MaskedSegment {
   readonly codebook: PlacedCodebook
 }
 
-/** Keeps the codebooks of a version's segments in place until `unpinCodebooks` is called, once. */
-export function pinCodebooks(segments: readonly MaskedSegment[]): void {
-  for (const { codebook } of segments) codebook.pins++
-}
-
-export function unpinCodebooks(segments: readonly MaskedSegment[]): void {
-  for (const { codebook } of segments) codebook.pins--
-}
-
 /** Keeps all that scans of a version read in place until `stopReading` is called, once. */
 export function startReading(segments: readonly MaskedSegment[]): void {
-  for (const { segment } of segments) segment.startReading()
-  pinCodebooks(segments)
+  for (const { segment, codebook } of segments) {
+    segment.startReading()
+    codebook.pins++
+  }
 }
 
 export function stopReading(segments: readonly MaskedSegment[]): void {
-  for (const { segment } of segments) segment.stopReading()
-  unpinCodebooks(segments)
+  for (const { segment, codebook } of segments) {
+    segment.stopReading()
+    codebook.pins--
+  }
 }
 
 /** A segment that can contribute rows, with the place of its bitmap. */
@@ -76,25 +72,15 @@ export const jobOf = ({ shelves, blocks, tuned }: Group, query: ShardQuery, dist
 })
 
 /** Vectors of rows of resident, pinned segments, in the order asked for: float32[dimension] each. Throws LG_CORRUPT. */
-export async function vectorsAt(
+export const vectorsAt = (
   segments: readonly MaskedSegment[],
   locations: readonly RowLocation[],
-): Promise<Float32Array[]> {
-  const bySegment = new Map<number, number[]>()
-  for (const [i, { segment }] of locations.entries()) {
-    const indices = bySegment.get(segment)
-    if (indices === undefined) bySegment.set(segment, [i])
-    else indices.push(i)
-  }
-  const vectors = new Array<Float32Array>(locations.length)
-  await Promise.all(
-    Array.from(bySegment, async ([segment, indices]) => {
-      const read = await segments[segment]!.segment.vectors(indices.map((i) => locations[i]!.position))
-      for (const [at, i] of indices.entries()) vectors[i] = read[at]!
-    }),
+): Promise<Float32Array[]> =>
+  readGrouped(
+    locations,
+    ({ segment }) => segment,
+    (segment, rows) => segments[segment]!.segment.vectors(rows.map(({ position }) => position)),
   )
-  return vectors
-}
 
 /** @param location in the resident segment `masked` */
 export function hitAt({ segment }: MaskedSegment, location: RowLocation, distance: number): ShardHit {

@@ -3,6 +3,7 @@
  * neither. By what each rules out on a sample.
  */
 import { setImmediate } from 'node:timers/promises'
+import { innerProduct } from '../core/metric.js'
 import type { Basis } from './basis.js'
 import { type Cells, cutAxis, joinAxes } from './cells.js'
 import { type Centroids, centroidVectors, tableBytesMax } from './centroids.js'
@@ -378,14 +379,14 @@ async function passedSharesDot(
     await takeTurns(run)
     const vector = projected.vector(query).map((value, i) => value + (center[i] ?? 0))
     const along = Float64Array.from({ length: count }, (_, direction) =>
-      productOf(vector, basis.vectors.subarray(direction * padded, (direction + 1) * padded)),
+      innerProduct(vector, basis.vectors.subarray(direction * padded, (direction + 1) * padded)),
     )
-    const square = productOf(vector, vector)
+    const square = innerProduct(vector, vector)
     const products = Float64Array.from({ length: centroids.length / padded }, (_, c) =>
-      productOf(vector, centroids.subarray(c * padded, (c + 1) * padded)),
+      innerProduct(vector, centroids.subarray(c * padded, (c + 1) * padded)),
     )
     const near = Float64Array.from({ length: rows - queries }, (_, i) =>
-      productOf(vector, projected.vector(queries + i)),
+      innerProduct(vector, projected.vector(queries + i)),
     ).sort()
     const least = near.at(-neighbours) ?? near[0]!
     for (let row = queries; row < rows; row++) {
@@ -422,10 +423,4 @@ function squareBetween(a: Float32Array, b: Float32Array): number {
     square += apart * apart
   }
   return square
-}
-
-function productOf(a: Float32Array, b: Float32Array): number {
-  let product = 0
-  for (let i = 0; i < a.length; i++) product += a[i]! * b[i]!
-  return product
 }

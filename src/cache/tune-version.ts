@@ -4,10 +4,8 @@ import type { FirstStage } from './executor.js'
 import { bitsWork } from './scan-plan.js'
 import { deletedRows, isDeleted, type SearchTarget, searchSegments } from './search.js'
 import { Pins } from './segment.js'
-import { vectorsAt } from './shelf.js'
 import { type HeldOut, queriesMax, tuneScans } from './tune-scans.js'
 import type { Tuning } from './tuning.js'
-import type { RowLocation } from './vector-cache.js'
 import type { Version } from './versions.js'
 
 /** Rows for every one that stands for a query: of small collections a part is enough. */
@@ -55,7 +53,7 @@ export async function tuneVersion(
 /** Live rows, evenly spread, in random order: of every stretch of rows the first, because deletes may have a rhythm of their own. */
 async function heldOutRows(segments: Version['segments'], rows: number): Promise<HeldOut[]> {
   const count = Math.min(queriesMax, Math.ceil(rows / rowsEach))
-  const locations = segments.map((): RowLocation[] => [])
+  const positions = segments.map((): number[] => [])
   let segment = 0
   let start = 0
   for (let i = 0; i < count; i++) {
@@ -65,16 +63,17 @@ async function heldOutRows(segments: Version['segments'], rows: number): Promise
       const masked = segments[segment]!
       const position = row - start
       if (isDeleted(masked, masked.segment.resident!.ordinals, position)) continue
-      locations[segment]!.push({ segment, position })
+      positions[segment]!.push(position)
       break
     }
   }
   const random = seededRandom(count)
   const heldOut: { readonly row: HeldOut; readonly key: number }[] = []
-  for (const ofSegment of locations) {
+  for (const [segment, chosen] of positions.entries()) {
     // At once: finding where rows on disk are means looking through the whole segment, in one turn.
-    const vectors = await vectorsAt(segments, ofSegment)
-    for (const [i, row] of ofSegment.entries()) heldOut.push({ row: { vector: vectors[i]!, row }, key: random() })
+    const vectors = await segments[segment]!.segment.vectors(chosen)
+    for (const [i, position] of chosen.entries())
+      heldOut.push({ row: { vector: vectors[i]!, row: { segment, position } }, key: random() })
   }
   return heldOut.sort((a, b) => a.key - b.key).map(({ row }) => row)
 }

@@ -1,7 +1,7 @@
 /** How a collection's contracts are answered with the least work, as measured on its own rows (tune-scans.ts). */
 import assert from 'node:assert'
 import type { RecallContract } from '../core/contract.js'
-import type { Metric } from '../core/metric.js'
+import { innerProduct, type Metric } from '../core/metric.js'
 import type { FirstStage, ScanChoice } from './executor.js'
 
 /** Measured on held-out rows. */
@@ -41,12 +41,8 @@ export interface TunedScan {
 export const bitsMissShare = 0.25
 
 /** What distances of a query, and with them gaps, are multiples of: for dot, whose answers do not change with a query's length. */
-export function distanceUnit(metric: Metric, query: Float32Array): number {
-  if (metric !== 'dot') return 1
-  let square = 0
-  for (let i = 0; i < query.length; i++) square += query[i]! * query[i]!
-  return Math.sqrt(square)
-}
+export const distanceUnit = (metric: Metric, query: Float32Array): number =>
+  metric === 'dot' ? Math.sqrt(innerProduct(query, query)) : 1
 
 /** The same way, of a finite gap, for a query whose distances are multiples of `unit`. */
 export const scaledScan = ({ choice, recall, distanceMax }: TunedScan, unit: number): TunedScan => ({

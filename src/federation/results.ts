@@ -3,6 +3,7 @@ import type { PinnedVersion, RowLocation, ShardHit } from '../cache/vector-cache
 import type { Column } from '../core/column.js'
 import { GatewayError } from '../core/errors.js'
 import type { Hit } from '../core/hit.js'
+import { readGrouped } from '../core/read-grouped.js'
 import { suggestion } from '../core/suggestion.js'
 import type { Result, ResultField } from './answer.js'
 
@@ -36,26 +37,19 @@ export function locateHits(version: PinnedVersion, hits: readonly ShardHit[]): r
 }
 
 /** float32[dimension] a row. */
-export async function readVectors(
+export const readVectors = (
   { rows, versionOf }: Ranking,
   options: { readonly signal: AbortSignal },
-): Promise<readonly Float32Array[]> {
-  const byVersion = new Map<PinnedVersion, number[]>()
-  for (const i of rows.keys()) {
-    const version = versionOf(i)
-    const indices = byVersion.get(version)
-    if (indices === undefined) byVersion.set(version, [i])
-    else indices.push(i)
-  }
-  const vectors = new Array<Float32Array>(rows.length)
-  await Promise.all(
-    Array.from(byVersion, async ([version, indices]) => {
-      const locations = indices.map((i) => rows[i]!.location)
-      for (const [at, vector] of (await version.vectors(locations, options)).entries()) vectors[indices[at]!] = vector
-    }),
+): Promise<readonly Float32Array[]> =>
+  readGrouped(
+    rows,
+    (_, i) => versionOf(i),
+    (version, found) =>
+      version.vectors(
+        found.map(({ location }) => location),
+        options,
+      ),
   )
-  return vectors
-}
 
 /**
  * Copies the rows out of their versions, which may be released afterwards.

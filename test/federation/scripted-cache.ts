@@ -1,5 +1,6 @@
 /** A cache and sources whose every step a test decides; searches are brute force. Counts pins. */
 import type { BackendAdapter, CollectionInfo } from '../../src/adapters/adapter.js'
+import { noCounts } from '../../src/cache/collection-counts.js'
 import type {
   AnswerCheck,
   CachedCollection,
@@ -244,15 +245,7 @@ export class ScriptedCache implements VectorCache {
       memoryBytes: 0,
       diskBytes: scripted.diskBytes ?? 0,
       skipped: { nullVector: 0, nullId: 0, badVector: 0 },
-      hits: 0,
-      misses: 0,
-      primes: 0,
-      refreshes: 0,
-      invalidations: 0,
-      evictions: 0,
-      partsPulled: 0,
-      segmentsRestored: 0,
-      segmentsDiscarded: 0,
+      ...noCounts(),
       lastError: null,
     }
   }

@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises'
 import { GatewayError } from '../../core/errors.js'
 import type { Metric } from '../../core/metric.js'
 import type { SearchTarget } from '../search.js'
-import { Pins, type Segment } from '../segment.js'
-import { pinCodebooks, unpinCodebooks } from '../shelf.js'
+import type { Segment } from '../segment.js'
+import { startReading, stopReading } from '../shelf.js'
 import { isResident, type Version } from '../versions.js'
 import { type Calibration, lowerOf } from './calibration.js'
 import { GraphRows, type GraphRun, gapRun, liveRuns, runName } from './graph-rows.js'
@@ -114,9 +114,7 @@ async function measure(
 ): Promise<Calibration> {
   const { thread, metric } = build
   const version = residentVersion(build)
-  const pins = new Pins()
-  for (const { segment } of version.segments) pins.addReading(segment)
-  pinCodebooks(version.segments)
+  startReading(version.segments)
   try {
     const coverage = rows.coverage(version)
     return await measureRecall(
@@ -124,8 +122,7 @@ async function measure(
       signal,
     )
   } finally {
-    pins.release()
-    unpinCodebooks(version.segments)
+    stopReading(version.segments)
   }
 }
 
