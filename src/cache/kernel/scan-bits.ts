@@ -23,7 +23,9 @@ export function beginBits(block: usize, scratch: usize): void {
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
 export function scanBits(from: u32, to: u32, found: i32): i32 {
   const bytes = queryBytes
-  const lowNibbles = i8x16.splat(0x0f)
+  // V8 makes constants anew in every turn of a loop, but not what was loaded.
+  v128.store(lanes, i8x16.splat(0x0f))
+  const lowNibbles = v128.load(lanes)
   const step = f32x4.splat(bitStep)
   const bias = f32x4.splat(bitBias)
   const ground = f32x4.splat(bitGround)
@@ -72,6 +74,9 @@ export function scanBits(from: u32, to: u32, found: i32): i32 {
         t = v128.load(entry, 16)
         s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
         s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
+        // V8 puts all loads between two stores first; those of a whole turn would need more registers than there are.
+        v128.store(lanes, s0, 16)
+        v128.store(lanes, s1, 32)
         c = v128.load(code, 32)
         t = v128.load(entry, 32)
         s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
