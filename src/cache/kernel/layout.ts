@@ -166,37 +166,37 @@ export const scratchUnitAt = 32768
 export const scratchRotatedAt = 65536
 /** i16[dimensionMax]: the rotated query in 16-bit integers. */
 export const scratchIntegersAt = 98304
-/** u8[1024][16]: sums of signed coordinates for every nibble. */
+/** u8[1028][16]: sums of signed coordinates for every nibble, and zeros behind those of any vector. */
 export const scratchTableAt = 114688
 /** (f32 estimate, u32 row)[chunkRows] */
-export const scratchCandidatesAt = 131072
+export const scratchCandidatesAt = 131136
 /** 128 bytes to pass lanes through memory, and the maxima of `encode`. */
-export const scratchLanesAt = 163840
+export const scratchLanesAt = 163904
 /**
  * (f64 distance, u32 order, u32 row)[k]: a heap while scanning, ascending afterwards. Behind them, when originals are on
  * disk, survivors: (f64 lower bound, u32 position, u32 row)[hitsRoom - k].
  */
-export const scratchHitsAt = 164096
+export const scratchHitsAt = 164160
 export const hitBytes = 16
 export const hitsRoom = 16384
 /** f32[clustersMax] each: distance of the query from a centroid (dot: their product), and what is least of any row's. */
-export const scratchDistancesAt = 426240
-export const scratchFloorsAt = 442624
+export const scratchDistancesAt = 426304
+export const scratchFloorsAt = 442688
 /** (f32 key, u32 cluster)[clustersMax]: clusters still to be visited. */
-export const scratchVisitsAt = 459008
+export const scratchVisitsAt = 459072
 /** f32[directionsMax]: a vector along the principal directions; and in 16-bit integers, the query. */
-export const scratchPrincipalAt = 491776
-export const scratchPrefixIntegersAt = 495872
+export const scratchPrincipalAt = 491840
+export const scratchPrefixIntegersAt = 495936
 /** f32[cellsMax]: what of a vector its cells tell. */
-export const scratchCellPointAt = 497920
+export const scratchCellPointAt = 497984
 /** f64[kMax]: the smallest upper bounds (ceiling.ts). */
-export const scratchCeilingAt = 498432
+export const scratchCeilingAt = 498496
 /** Table sums of groups that were scanned in part, u16[sumsKept][32] in the order of lanes, and u32[sumsKept]: 1 + whose they are. */
-export const scratchSumsAt = 578432
-export const scratchSumOwnersAt = 643968
+export const scratchSumsAt = 578496
+export const scratchSumOwnersAt = 644032
 export const sumsKept = 1024
 /** scratchSumOwnersAt + 4 * sumsKept. */
-export const scratchBytes = 648064
+export const scratchBytes = 648128
 
 /** Where scratch areas begin in an arena: below are the module's own statics. */
 export const arenaScratchAt = 1024

@@ -21,10 +21,12 @@ import { preparePrefix } from './prefix'
 import { project } from './principal'
 import { rotate, rotationError } from './rotation'
 
-/** Sums of four entries fit a byte, each rounded up by a half at most, so they are widened once in four. */
-const tableMax: f64 = 253
-/** Coordinates that four entries are of, in bytes; divides those of every padded vector. */
-const widenedBytes: usize = 64
+/** Sums of three entries, of four coordinates each, fit a byte; each is rounded up by a half at most. */
+const turnMax: f64 = 253
+/** And those of all fit 16 bits. */
+const totalMax: f64 = 65000
+/** Bytes of three entries of the table, and of their coordinates. */
+export const tableTurnBytes: usize = 48
 
 /** Bytes of a float32 vector, padding included. */
 export let queryBytes: usize = 0
@@ -107,16 +109,16 @@ function centroidStepMin(codebook: usize, length: f64): f32 {
 function prepareTable(table: usize, rotated: usize, bytes: usize): void {
   let widest: f32 = 0
   let total: f64 = 0
-  for (let at: usize = 0; at < bytes; at += widenedBytes) {
+  for (let at: usize = 0; at < bytes; at += tableTurnBytes) {
     let width: f32 = 0
-    for (let i: usize = 0; i < widenedBytes; i += 16) {
-      const sum = sumF32(f32x4.abs(v128.load(rotated + at + i)))
+    for (let i = at; i < min<usize>(bytes, at + tableTurnBytes); i += 16) {
+      const sum = sumF32(f32x4.abs(v128.load(rotated + i)))
       width += sum
       total += <f64>sum
     }
     widest = max<f32>(widest, width)
   }
-  const step: f32 = max<f32>(1e-30, (2 * widest) / <f32>tableMax)
+  const step: f32 = max<f32>(1e-30, <f32>max<f64>((2 * <f64>widest) / turnMax, (2 * total) / totalMax))
   const inverse = f32x4.splat(1 / step)
   const half = f32x4.splat(0.5)
   for (let at: usize = 0; at < bytes; at += 16) {
@@ -133,6 +135,8 @@ function prepareTable(table: usize, rotated: usize, bytes: usize): void {
     const e3 = tableEntries(ab, c + d, shift, inverse, half)
     v128.store(table + at, i8x16.narrow_i16x8_u(i16x8.narrow_i32x4_s(e0, e1), i16x8.narrow_i32x4_s(e2, e3)))
   }
+  v128.store(table + bytes, i8x16.splat(0))
+  v128.store(table + bytes, i8x16.splat(0), 16)
   const groups = <f64>(bytes >> 4)
   tableStep = <f64>step
   tableBias = -total

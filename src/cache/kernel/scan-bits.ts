@@ -3,7 +3,7 @@ import { putCandidate, putLanes } from './candidates'
 import { blockBitsAt, groupRows, scratchSumOwnersAt, scratchSumsAt, scratchTableAt, sumsKept } from './layout'
 import { lookUp } from './lanes'
 import { bitBias, bitError, bitGround, bitLimit, bitStep } from './limits'
-import { queryBytes } from './query'
+import { queryBytes, tableTurnBytes } from './query'
 import { allowedRows, candidates, lanes } from './rows'
 
 let bits: usize = 0
@@ -65,7 +65,8 @@ export function scanBits(from: u32, to: u32, found: i32): i32 {
       let a1 = a0
       let b1 = a0
       let entry = table
-      for (let code = group; code < end; code += 64, entry += 64) {
+      // Three columns a turn: with the sums of four V8 runs out of registers. Past the end entries are 0.
+      for (let code = group; code < end; code += tableTurnBytes, entry += tableTurnBytes) {
         let c = v128.load(code)
         let t = v128.load(entry)
         let s0 = lookUp(t, v128.and(c, lowNibbles))
@@ -74,15 +75,8 @@ export function scanBits(from: u32, to: u32, found: i32): i32 {
         t = v128.load(entry, 16)
         s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
         s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-        // V8 puts all loads between two stores first; those of a whole turn would need more registers than there are.
-        v128.store(lanes, s0, 16)
-        v128.store(lanes, s1, 32)
         c = v128.load(code, 32)
         t = v128.load(entry, 32)
-        s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
-        s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
-        c = v128.load(code, 48)
-        t = v128.load(entry, 48)
         s0 = i8x16.add(s0, lookUp(t, v128.and(c, lowNibbles)))
         s1 = i8x16.add(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
         a0 = i16x8.add(a0, s0)
