@@ -14,7 +14,7 @@ import {
   scratchPrincipalAt,
   scratchTableAt,
 } from './layout'
-import { lookUp } from './lanes'
+import { lookUp, nibbles } from './lanes'
 import { measureRest, projectionError, rest, restError } from './principal'
 
 /** What the threshold is worth in the table: sums are of 8 bits and stop at 255. */
@@ -130,7 +130,7 @@ function shares(edge: usize, value: v128, scale: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function rowsWithinCells(start: u32): u32 {
-  const lowNibbles = i8x16.splat(0x0f)
+  const lowNibbles = nibbles()
   let s0 = i8x16.splat(0)
   let s1 = s0
   let entry = table
@@ -140,19 +140,19 @@ export function rowsWithinCells(start: u32): u32 {
     let c = v128.load(code)
     let t = v128.load(entry)
     s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
     c = v128.load(code, 16)
     t = v128.load(entry, 16)
     s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
     c = v128.load(code, 32)
     t = v128.load(entry, 32)
     s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
     c = v128.load(code, 48)
     t = v128.load(entry, 48)
     s0 = i8x16.add_sat_u(s0, lookUp(t, v128.and(c, lowNibbles)))
-    s1 = i8x16.add_sat_u(s1, lookUp(t, i8x16.shr_u(c, 4)))
+    s1 = i8x16.add_sat_u(s1, lookUp(t, v128.and(i16x8.shr_u(c, 4), lowNibbles)))
   }
   const most = i8x16.splat(<i8>limit)
   return <u32>i8x16.bitmask(i8x16.le_u(s0, most)) | (<u32>i8x16.bitmask(i8x16.le_u(s1, most)) << 16)

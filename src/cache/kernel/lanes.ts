@@ -59,6 +59,15 @@ export function lookUp(table: v128, indices: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(table, indices) : i8x16.swizzle(table, indices)
 }
 
+const nibblesAt = memory.data<u8>([15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15], 16)
+
+/** 0x0f in every byte; from memory, because V8 makes constants anew in every turn of a loop. */
+// @ts-ignore: decorator
+@inline
+export function nibbles(): v128 {
+  return v128.load(nibblesAt)
+}
+
 /** Sums of four vectors, one a lane. */
 // @ts-ignore: decorator
 @inline

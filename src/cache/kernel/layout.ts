@@ -198,8 +198,8 @@ export const sumsKept = 1024
 /** scratchSumOwnersAt + 4 * sumsKept. */
 export const scratchBytes = 648128
 
-/** Where scratch areas begin in an arena: below are the module's own statics. */
-export const arenaScratchAt = 1024
+/** Where scratch areas begin in an arena: below are the module's own statics, from 1024 on. */
+export const arenaScratchAt = 2048
 
 /*
  * ---- Centroid table: 64 bytes of header; offsets in it are relative to the table's start. ----

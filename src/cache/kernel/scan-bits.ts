@@ -1,7 +1,7 @@
 /** 1-bit codes of a range of rows. */
 import { putCandidate, putLanes } from './candidates'
 import { blockBitsAt, groupRows, scratchSumOwnersAt, scratchSumsAt, scratchTableAt, sumsKept } from './layout'
-import { lookUp } from './lanes'
+import { lookUp, nibbles } from './lanes'
 import { bitBias, bitError, bitGround, bitLimit, bitStep } from './limits'
 import { queryBytes, tableTurnBytes } from './query'
 import { allowedRows, candidates, lanes } from './rows'
@@ -23,9 +23,7 @@ export function beginBits(block: usize, scratch: usize): void {
 /** Lower bounds of 1-bit codes, 32 rows at a time; emits rows that are not beyond the limit. */
 export function scanBits(from: u32, to: u32, found: i32): i32 {
   const bytes = queryBytes
-  // V8 makes constants anew in every turn of a loop, but not what was loaded.
-  v128.store(lanes, i8x16.splat(0x0f))
-  const lowNibbles = v128.load(lanes)
+  const lowNibbles = nibbles()
   const step = f32x4.splat(bitStep)
   const bias = f32x4.splat(bitBias)
   const ground = f32x4.splat(bitGround)
