@@ -219,6 +219,25 @@ export function productsOfRows(integers: usize, codes: usize, padded: usize): v1
   return productsOfCodes(integers, codes, codes + padded, codes + 2 * padded, codes + 3 * padded, padded)
 }
 
+/** Reads a word of every line of memory in [from, from + bytes); returns something of them. */
+// @ts-ignore: decorator
+@inline
+export function touch(from: usize, bytes: usize): u32 {
+  let sum: u32 = 0
+  let at = from
+  // Fewer instructions between the loads: more of them are under way at once.
+  for (; at + 384 <= from + bytes; at += 384)
+    sum +=
+      load<u32>(at) +
+      load<u32>(at, 64) +
+      load<u32>(at, 128) +
+      load<u32>(at, 192) +
+      load<u32>(at, 256) +
+      load<u32>(at, 320)
+  for (; at < from + bytes; at += 64) sum += load<u32>(at)
+  return sum
+}
+
 /** Writes `source - center` to `target`; a center of 0 means none. */
 export function subtract(target: usize, source: usize, center: usize, bytes: usize): void {
   for (let at: usize = 0; at < bytes; at += 16)

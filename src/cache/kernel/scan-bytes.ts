@@ -13,7 +13,7 @@ import {
   scratchIntegersAt,
 } from './layout'
 import { byteGround, byteLimit, byteStep, byteWeight, followThreshold, upperBound } from './limits'
-import { productBytes, productsOfCodes, productsOfRows } from './lanes'
+import { productBytes, productsOfCodes, productsOfRows, touch } from './lanes'
 import { queryBytes, queryMetric } from './query'
 import { recordCode, recordTail } from './records'
 import { allowedRows, candidates, inverseNorms, lanes, records, vectors } from './rows'
@@ -77,7 +77,7 @@ export function scanBytes(from: u32, to: u32, found: i32): i32 {
       count = putLanes(candidates, count, lanes, kept, row)
       for (; kept != 0; kept &= kept - 1) {
         const lane = <usize>ctz(kept) << 2
-        if (lowerThreshold(rowUpper(tail + lane, load<f32>(lanes + lane)))) limit = f32x4.splat(byteLimit)
+        if (lowerThreshold(tail + lane, load<f32>(lanes + lane))) limit = f32x4.splat(byteLimit)
       }
     }
     waiting = count
@@ -95,27 +95,16 @@ export function fetchRecords(from: i32, to: i32): void {
   let sum: u32 = 0
   for (let i = from; i < to; i++) {
     const position = rowOf(candidates, i)
-    const code = recordCode(records, position, padded)
-    let at: usize = 0
-    // Fewer instructions between the loads: more of them are under way at once.
-    for (; at + 384 <= padded; at += 384)
-      sum +=
-        load<u32>(code + at) +
-        load<u32>(code + at, 64) +
-        load<u32>(code + at, 128) +
-        load<u32>(code + at, 192) +
-        load<u32>(code + at, 256) +
-        load<u32>(code + at, 320)
-    for (; at + 128 <= padded; at += 128) sum += load<u32>(code + at) + load<u32>(code + at, 64)
-    for (; at < padded; at += 64) sum += load<u32>(code + at)
-    sum += load<u32>(recordTail(records, position, padded))
+    sum += touch(recordCode(records, position, padded), padded) + load<u32>(recordTail(records, position, padded))
   }
   store<u32>(lanes, sum)
 }
 
-/** Takes the upper bound of one more row; returns whether it lowers the threshold. */
-function lowerThreshold(upper: f64): bool {
-  if (!offerUpper(upper) || ceiling() >= threshold) return false
+/** Takes the upper bound of one more row, whose lane of a record's tail is at `tail`; returns whether it lowers the threshold. */
+function lowerThreshold(tail: usize, estimate: f32): bool {
+  // Few rows come near enough: only of those is it asked, elsewhere in memory, whether they have a direction.
+  if (!(upperBound(estimate, load<f32>(tail, recordResidualsAt)) < ceiling())) return false
+  if (!offerUpper(rowUpper(tail, estimate)) || ceiling() >= threshold) return false
   limitTo(ceiling())
   followThreshold()
   return true
@@ -166,7 +155,7 @@ export function keepWithinBytes(from: i32, to: i32, kept: i32): i32 {
       const estimate = estimateFrom(tail, load<i32>(products + (<usize>(i - first) << 2)))
       if (isBeyondBytes(position, estimate)) continue
       putCandidate(candidates, end++, estimate, position)
-      lowerThreshold(rowUpper(tail, estimate))
+      lowerThreshold(tail, estimate)
     }
   }
   return end

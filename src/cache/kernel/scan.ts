@@ -28,6 +28,7 @@ import {
 } from './clusters'
 import { beginDecisions, decide, rowAt } from './decide'
 import { beginHits, hitCount, lost, sortHits, threshold } from './hits'
+import { touch } from './lanes'
 import { beginSurvivors, keepWithin } from './survivors'
 import {
   bitLimit,
@@ -304,8 +305,7 @@ function fetchVectors(from: i32, to: i32): void {
   if (vectors == 0) return
   let sum: u32 = 0
   for (let i = from; i < to; i++) {
-    const vector = vectors + <usize>rowAt(rowOf(candidates, i)) * queryBytes
-    for (let at: usize = 0; at < queryBytes; at += 64) sum += load<u32>(vector + at)
+    sum += touch(vectors + <usize>rowAt(rowOf(candidates, i)) * queryBytes, queryBytes)
   }
   store<u32>(lanes, sum)
 }
