@@ -1,5 +1,5 @@
 /** Prefix codes of a range of rows, and of rows alone. */
-import { putLanes } from './candidates'
+import { putLanes, rowOf } from './candidates'
 import {
   blockPrefixFactorsAt,
   blockPrefixesAt,
@@ -10,7 +10,7 @@ import {
   scratchPrefixIntegersAt,
 } from './layout'
 import { byteWeight, prefixLimit, preparePrefixes } from './limits'
-import { productBytes, productsOfRows } from './lanes'
+import { productBytes, productsOfRows, touch } from './lanes'
 import { prefixBytes, prefixFactors, prefixGround, prefixRest, prefixStep } from './prefix'
 import { queryMetric } from './query'
 import { allowedRows, candidates, lanes } from './rows'
@@ -74,6 +74,16 @@ export function scanPrefixes(from: u32, to: u32, found: i32): i32 {
     }
   }
   return count
+}
+
+/** Brings the prefixes of the candidates [from, to) into the cache, all at once. */
+export function fetchPrefixes(from: i32, to: i32): void {
+  let sum: u32 = 0
+  for (let i = from; i < to; i++) {
+    const position = rowOf(candidates, i)
+    sum += touch(prefixes + <usize>position * prefixBytes, prefixBytes) + load<u32>(prefixFactors(factors, position))
+  }
+  store<u32>(lanes, sum)
 }
 
 // @ts-ignore: decorator

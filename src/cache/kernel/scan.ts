@@ -45,7 +45,7 @@ import { framedNormHigh, hasCodes, queryBytes, queryMetric } from './query'
 import { allowedRows, beginRows, candidates, lanes, records, vectors } from './rows'
 import { beginBits, scanBits } from './scan-bits'
 import { beginBytes, fetchRecords, fetchRows, isBeyondBytes, keepWithinBytes, scanBytes } from './scan-bytes'
-import { beginPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
+import { beginPrefixes, fetchPrefixes, isBeyondPrefix, prefixEstimate, scanPrefixes } from './scan-prefixes'
 
 /** The first chunks are small: without a threshold nothing is ruled out. */
 const firstChunkRows: u32 = 2048
@@ -271,6 +271,7 @@ function lookAlone(from: i32, to: i32, read: i32): i32 {
 /** Leaves those of the candidates [from, to) that shorter codes do not rule out under the threshold of now; returns their end. */
 function keepWithinStage(from: i32, to: i32, read: i32): i32 {
   if (read == readCells && !withPrefixes) return to
+  if (read == readCells) fetchPrefixes(from, to)
   let end = from
   for (let i = from; i < to; i++) {
     const position = rowOf(candidates, i)
