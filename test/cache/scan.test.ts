@@ -1,10 +1,11 @@
 import { afterAll, expect, test } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
+import { codebookCenterAt, codebookRoundsAt } from '../../src/cache/kernel/layout.js'
 import { type Random, seededRandom } from '../../src/core/clock.js'
 import type { RecallContract } from '../../src/core/contract.js'
 import { type Metric, metrics } from '../../src/core/metric.js'
 import { openPool } from '../../src/federation/pool.js'
-import { allRows, bruteForce, never, search, storeCollection } from './collection-fixture.js'
+import { allRows, bruteForce, never, type StoredCollection, search, storeCollection } from './collection-fixture.js'
 
 const executor = openPool({ workers: 0 })
 afterAll(() => executor.close())
@@ -80,6 +81,46 @@ test('a certified answer at a millionth equals the exact one', async () => {
         expect((await countMisses(parts)).queriesHurt).toBe(0)
       }
     }
+})
+
+/** The vector whose rotation has 1 in every coordinate; `padded`: a power of two. */
+function evenOnceRotated({ job }: StoredCollection, padded: number): Float64Array {
+  const { buffer } = job.arena.memory
+  const rounds = new Uint32Array(buffer, job.codebook + codebookRoundsAt, 1)[0]!
+  const signs = new Uint32Array(buffer, job.codebook + codebookCenterAt + 4 * padded, rounds * padded)
+  const vector = new Float64Array(padded).fill(1)
+  for (let round = rounds - 1; round >= 0; round--) {
+    for (let half = 1; half < padded; half *= 2)
+      for (let i = 0; i < padded; i++)
+        if ((i & half) === 0) {
+          const [a, b] = [vector[i]!, vector[i + half]!]
+          vector[i] = (a + b) * Math.SQRT1_2
+          vector[i + half] = (a - b) * Math.SQRT1_2
+        }
+    for (let i = 0; i < padded; i++) if (signs[round * padded + i] !== 0) vector[i] = -vector[i]!
+  }
+  return vector
+}
+
+test('table sums of 1-bit codes fit their 16 bits, however even the query once rotated', async () => {
+  const dimension = 4096
+  const rows = 400
+  const random = seededRandom(8)
+  const vectors = Float32Array.from({ length: rows * dimension }, () => gaussian(random))
+  const store = async () => {
+    const pool = new ArenaPool({ bytesMax: 60_000_000, scratchSlots: 1 })
+    return storeCollection(executor, pool, { vectors, dimension, metric: 'l2', quantized: true, blockRows: rows })
+  }
+  // The rotation is of the seed: the same with other vectors.
+  const even = evenOnceRotated(await store(), dimension)
+  for (let row = 0; row < 10; row++)
+    for (let i = 0; i < dimension; i++)
+      vectors[row * 31 * dimension + i] = even[i]! + (0.1 + 0.01 * row) * gaussian(random)
+  const stored = await store()
+  const query = Float32Array.from(even, (value, i) => value + stored.codebook.center[i]!)
+  const contract = { kind: 'certified', missProbability: 1e-6 } as const
+  const found = await search(executor, stored, { query, k: 10, distanceMax, contract })
+  expect(found).toEqual(bruteForce({ vectors, dimension, metric: 'l2', query, k: 10 }))
 })
 
 /** 40 rows at distance 1 from the query, spread over two blocks. */

@@ -39,7 +39,12 @@ let reaches: usize = 0
 let slacks: usize = 0
 let radii: usize = 0
 let visits: usize = 0
-let visitsLeft: i32 = 0
+/** Those still to come, [visitsFrom, visitsTo) of the list: a heap until `orderedLeft` of them, and as many rows as are wanted, have come. */
+let visitsFrom: i32 = 0
+let visitsTo: i32 = 0
+let orderedLeft: i32 = 0
+/** So many come in order, and make the threshold small. After them it matters less which is next than what it takes to find out. */
+const orderedMax: i32 = 16
 /** Clusters whose key is above this are left once so many rows were in the clusters visited. */
 let visitedMax: f32 = f32.POSITIVE_INFINITY
 let rowsWanted: u32 = 0
@@ -197,7 +202,9 @@ function visitKey(at: usize): f32 {
 export function listVisits(limit: f32, visited: i32): void {
   const limits = f32x4.splat(limit)
   const weights = f32x4.splat(weight)
-  visitsLeft = 0
+  visitsFrom = 0
+  visitsTo = 0
+  orderedLeft = orderedMax
   for (let index: u32 = 0; index < count; index += 4) {
     const at = <usize>index << 2
     const least = f32x4.sub(v128.load(floors + at), f32x4.mul(weights, v128.load(reaches + at)))
@@ -205,19 +212,24 @@ export function listVisits(limit: f32, visited: i32): void {
     while (near != 0) {
       const other = index + ctz(near)
       near &= near - 1
-      if (<i32>other != visited) putCandidate(visits, visitsLeft++, visitKey(<usize>other << 2), other)
+      if (<i32>other != visited) putCandidate(visits, visitsTo++, visitKey(<usize>other << 2), other)
     }
   }
-  heapify(visits, visitsLeft)
+  heapify(visits, visitsTo)
 }
 
 /** The next listed cluster that may still have rows within `limit` and is not to be left, or -1. */
 export function nextVisit(limit: f32): i32 {
-  while (visitsLeft > 0) {
-    popSmallest(visits, visitsLeft--)
-    const next = rowOf(visits, visitsLeft)
+  while (visitsFrom < visitsTo) {
+    let index: i32
+    if (orderedLeft > 0 || rowsVisited < rowsWanted) {
+      orderedLeft--
+      popSmallest(visits, visitsTo--)
+      index = visitsTo
+    } else index = visitsFrom++
+    const next = rowOf(visits, index)
     const at = <usize>next << 2
-    if (rowsVisited >= rowsWanted && estimateOf(visits, visitsLeft) > visitedMax) return -1
+    if (rowsVisited >= rowsWanted && estimateOf(visits, index) > visitedMax) continue
     if (!(load<f32>(floors + at) - weight * load<f32>(reaches + at) > limit)) return next
   }
   return -1
