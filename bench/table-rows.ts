@@ -82,7 +82,7 @@ export const tableRows: readonly TableRow[] = [
   short('filters-clustered', 'filters --n 100000 --query-count 200 --seconds 10 --seeds 3', filterBars),
   short('filters-mnist', 'filters --dataset mnist784 --query-count 100 --seconds 10 --seeds 3', filterBars),
   short('filters-minilm', 'filters --dataset minilm384 --seconds 5 --seeds 3', filterBars),
-  short('http', 'http --n 100000 --query-count 200 --seconds 16', [httpShare(8, 0.5)]),
+  short('http', 'http --n 100000 --query-count 200 --seconds 60', [httpShare(8, 0.5)]),
   short('restart', 'restart --n 1000000 --seconds 60', restartBars(0.2, 2000)),
   {
     name: 'hnsw-1m',
