@@ -20,8 +20,11 @@ import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
 import { bitsMissShare } from './tuning.js'
 
-/** Below this dimension the error of a 1-bit code is as large as the distance; above the other, table sums pass 16 bits. */
-const bitsDimensionMin = 8
+/**
+ * Three rounds of signs and Hadamard are no uniform rotation of so few coordinates that the rare errors which `certified` counts
+ * on would be as rare (docs/rounding.md, "What the certificate says"); above the other, table sums pass 16 bits.
+ */
+const bitsDimensionMin = 33
 const bitsDimensionMax = 4096
 
 const stages: Readonly<Record<FirstStage, number>> = {

@@ -72,6 +72,13 @@ test.each(metrics)('law 6: target answers reach their expected recall, and are n
   expect(rowsLost).toBeGreaterThan(0)
 })
 
+test('law 6: rows of 32 dimensions and fewer, whose rotation is not random enough, are answered by proof', async () => {
+  const contract = { kind: 'certified', missProbability: 0.9 } as const
+  for (const metric of metrics)
+    for (const dimension of [8, 32])
+      expect((await countMisses({ metric, dimension, k: 10, contract, draws: 5, queries: 20 })).rowsLost).toBe(0)
+})
+
 test('a certified answer at a millionth equals the exact one', async () => {
   for (const metric of metrics)
     for (const dimension of [5, 8, 100, 384]) {
