@@ -108,21 +108,6 @@ export interface ScanRange {
   readonly rowBytes: number
 }
 
-export interface ScanWork {
-  readonly codebook: number
-  /** A metric's number, see layout.ts. */
-  readonly metric: number
-  readonly query: Float32Array
-  readonly ranges: readonly ScanRange[]
-  readonly k: number
-  readonly distanceMax: number
-  readonly stage: number
-  /** Tail point for stageBits. */
-  readonly tail: number
-  /** See ScanChoice; Infinity misses nothing. */
-  readonly gap: number
-}
-
 /** Rows that only their originals, on disk, can tell: those whose lower bound is within the threshold. Parallel arrays. */
 export interface Survivors {
   /** Lower bounds of their distances. */
@@ -175,6 +160,23 @@ export const noHits: Hits = {
   unread: [],
 }
 
+export interface ScanWork {
+  readonly codebook: number
+  /** A metric's number, see layout.ts. */
+  readonly metric: number
+  readonly query: Float32Array
+  readonly ranges: readonly ScanRange[]
+  readonly k: number
+  readonly distanceMax: number
+  readonly stage: number
+  /** Tail point for stageBits. */
+  readonly tail: number
+  /** See ScanChoice; Infinity misses nothing. */
+  readonly gap: number
+  /** What earlier ranges of the same scan had: the first of these goes on under its threshold, and the result has both. */
+  readonly before: Hits
+}
+
 /** Distance that a row must not exceed to matter, given hits so far. */
 export const hitsThreshold = (hits: Hits, k: number, distanceMax: number): number =>
   hits.distances.length >= k ? Math.min(distanceMax, hits.distances[k - 1]!) : distanceMax
@@ -189,8 +191,8 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
   f32.set(work.query, queryAt)
   f32.fill(0, queryAt + work.query.length, queryAt + padded)
   kernel.prepare(scratch, work.codebook, work.metric, padded, work.stage)
-  let hits = noHits
-  let bytesRead = 0
+  let hits = work.before
+  let { bytesRead } = hits
   for (const range of work.ranges) {
     const distanceMax = hitsThreshold(hits, work.k, work.distanceMax)
     // Ranks that come while the kernel runs may have come too late for it.

@@ -16,7 +16,7 @@ import {
   stageExact,
   stagePrefix,
 } from './kernel/layout.js'
-import type { ScanRange, ScanWork } from './kernel.js'
+import { noHits, type ScanRange, type ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
 import { bitsMissShare } from './tuning.js'
 
@@ -57,6 +57,11 @@ export interface ScanPlan {
   readonly bytes: number
   /** Whether some block has clusters, so that the first stage reads less. */
   readonly clustered: boolean
+  /**
+   * Whether a row may be missed. Which one then depends on the thresholds it met: for the same answer whatever the threads do
+   * (law 3), ranges are scanned whole, in their order, each under the threshold that the ones before it have left.
+   */
+  readonly mayMiss: boolean
 }
 
 /** What is known of a list of blocks; ranges by stage, once they were asked for. */
@@ -134,11 +139,13 @@ export function planScan(job: ScanJob): ScanPlan {
       stage,
       tail: stage === stageBits ? tailPoint(contract, { k, dimension, gap }) : 0,
       gap,
+      before: noHits,
     },
     ranges,
     rows: known.rows,
     bytes,
     clustered: known.clustered,
+    mayMiss: stage === stageBits || gap < Number.POSITIVE_INFINITY,
   }
 }
 

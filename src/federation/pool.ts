@@ -182,25 +182,22 @@ class WorkerPool implements KernelExecutor {
     let scanMs = 0
     let waitMs = 0
     // Whole queries keep busy threads busy; a query is split only for threads that have nothing else to do.
-    const shares = Math.max(1, Math.min(this.#slots.idleThreads, Math.floor(estimatedMs / shareMs)))
+    const sharesMax = plan.mayMiss ? 1 : this.#slots.idleThreads
+    const shares = Math.max(1, Math.min(sharesMax, Math.floor(estimatedMs / shareMs)))
     const unitBytes = rate * (shares === 1 && this.workers > 0 ? unitMs.alone : unitMs.shared)
-    await this.#runUnits(
-      group(cutRanges(plan.ranges, unitBytes), unitBytes),
-      shares,
-      options,
-      async (ranges, slot, waitedMs) => {
-        const distanceMax = hitsThreshold(hits, job.k, job.distanceMax)
-        const work = { ...plan.work, distanceMax, ranges }
-        const started = performance.now()
-        const reply =
-          slot === 0
-            ? { hits: runScan(job.arena.memory, slot, work), ms: performance.now() - started }
-            : await this.#dispatch({ kind: 'scan', arena: job.arena, slot, work })
-        hits = mergeHits(hits, reply.hits, job.k)
-        scanMs += reply.ms
-        waitMs += waitedMs
-      },
-    )
+    const pieces = plan.mayMiss ? plan.ranges : cutRanges(plan.ranges, unitBytes)
+    await this.#runUnits(group(pieces, unitBytes), shares, options, async (ranges, slot, waitedMs) => {
+      const begin = plan.mayMiss ? { before: hits } : { distanceMax: hitsThreshold(hits, job.k, job.distanceMax) }
+      const work = { ...plan.work, ...begin, ranges }
+      const started = performance.now()
+      const reply =
+        slot === 0
+          ? { hits: runScan(job.arena.memory, slot, work), ms: performance.now() - started }
+          : await this.#dispatch({ kind: 'scan', arena: job.arena, slot, work })
+      hits = plan.mayMiss ? reply.hits : mergeHits(hits, reply.hits, job.k)
+      scanMs += reply.ms
+      waitMs += waitedMs
+    })
     this.#learn(job, plan, scanMs)
     return finish(hits, plan, job.k, scanMs, Math.max(waitMs, performance.now() - called - scanMs))
   }

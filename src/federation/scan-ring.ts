@@ -266,6 +266,7 @@ export class ScanRing {
         stage: unsigned(stageAt),
         tail: this.#doubles[double + tailAt]!,
         gap: this.#doubles[double + gapAt]!,
+        before: noHits,
       },
     }
   }

@@ -2,7 +2,7 @@ import type { Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
-import type { KernelExecutor } from '../../src/cache/executor.js'
+import type { KernelExecutor, ScanJob } from '../../src/cache/executor.js'
 import { seededRandom } from '../../src/core/clock.js'
 import { openPool } from '../../src/federation/pool.js'
 import {
@@ -60,6 +60,72 @@ test('law 3: the number of workers changes no answer', async () => {
     for (const answer of answers) expect(answer).toEqual(expected)
   }
 })
+
+const shapeless = (count: number, draw: () => number): Float32Array =>
+  Float32Array.from({ length: count * dimension }, () => draw() - 0.5)
+
+/** Around points: of some near, of others far. Few dimensions have more than zeros. */
+function islands(count: number, draw: () => number): Float32Array {
+  const real = 20
+  const point = () => ({ at: Array.from({ length: real }, () => 3 * (draw() - 0.5)), scale: 0.02 * 100 ** draw() })
+  const points = Array.from({ length: 24 }, point)
+  return Float32Array.from({ length: count * dimension }, (_, i) => {
+    const column = i % dimension
+    const { at, scale } = points[Math.floor(i / dimension) % points.length]!
+    return column < real ? at[column]! + scale * (draw() - 0.5) : 0
+  })
+}
+
+test.each([
+  ['1-bit codes', 'l2', 50, { kind: 'target', recall: 0.6 }, { first: 'bits', gap: Number.POSITIVE_INFINITY }],
+  ['1-bit codes, certified', 'cosine', 10, { kind: 'certified', missProbability: 0.9 }, null],
+  ['clusters left out', 'l2', 10, { kind: 'target', recall: 0.9 }, { first: 'bytes', gap: 0.1 }],
+] as const)(
+  'law 3: nor does it, or what else is asked, where rows may be missed (%s)',
+  async (_, metric, k, contract, choice) => {
+    const draw = seededRandom(6)
+    const isClustered = choice?.first === 'bytes'
+    const rows = isClustered ? 20_000 : 150_000
+    const vectors = (isClustered ? islands : shapeless)(rows, draw)
+    const blockRows = isClustered ? 200 : 6000
+    const options = { vectors, dimension, metric, quantized: true, blockRows, clusters: isClustered ? 32 : 0 } as const
+    const asked = Array.from({ length: 40 }, () => ({
+      query: (isClustered ? islands : shapeless)(1, draw),
+      k,
+      contract,
+      choice,
+      distanceMax: Number.POSITIVE_INFINITY,
+    }))
+    const answers: unknown[][] = []
+    let proven: unknown[] = []
+    let tasks = 0
+    for (const workers of [0, 1, 2]) {
+      const executor = openPool({ workers })
+      opened.push(executor)
+      const pool = new ArenaPool({ bytesMax: 200_000_000, scratchSlots: executor.scratchSlots })
+      const stored = await storeCollection(executor, pool, options)
+      // Each row many times, so that a scan is worth splitting.
+      const blocks = Array.from({ length: isClustered ? 120 : 16 }, () => allRows(stored)).flat()
+      const find = async (one: Pick<ScanJob, 'query' | 'k' | 'contract' | 'choice' | 'distanceMax'>) => {
+        const reply = await executor.scan({ ...stored.job, ...one, blocks }, never)
+        const hits = Array.from(reply.distances, (distance, i) => [distance, reply.blocks[i]!, reply.rows[i]!] as const)
+        return hits.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2])
+      }
+      const run = vi.spyOn(Piscina.prototype, 'run')
+      const alone: unknown[] = []
+      for (const one of asked) alone.push(await find(one))
+      tasks = run.mock.calls.length
+      run.mockRestore()
+      answers.push(alone, await Promise.all(asked.map(find)))
+      proven = await Promise.all(asked.map((one) => find({ ...one, contract: { kind: 'exact' }, choice: null })))
+      stored.free()
+    }
+    for (const answer of answers.slice(1)) expect(answer).toEqual(answers[0])
+    // Scans were cut.
+    expect(tasks).toBeGreaterThan(asked.length)
+    expect(answers[0]).not.toEqual(proven)
+  },
+)
 
 test('encoding in parts on workers gives the same bytes as inline', async () => {
   const bytes: Uint8Array[] = []

@@ -18,6 +18,18 @@ const random = seededRandom(8)
 const vectors = Float32Array.from({ length: 40_000 * dimension }, () => random() - 0.5)
 const queries = Array.from({ length: entriesMax }, () => Float32Array.from({ length: dimension }, () => random() - 0.5))
 
+const noWork = {
+  codebook: 0,
+  metric: 0,
+  ranges: [],
+  k: 1,
+  distanceMax: 1,
+  stage: 0,
+  tail: 0,
+  gap: 1,
+  before: noHits,
+}
+
 const closing: { close(): Promise<void> }[] = []
 afterEach(async () => {
   for (const opened of closing.splice(0)) await opened.close()
@@ -112,7 +124,7 @@ test('there is room for so many, and for as many again once they are finished or
 test('the oldest scan is found first, also when the numbers of scans begin anew', () => {
   const ring = new ScanRing(new SharedArrayBuffer(ringBytes))
   const query = new Float32Array(4)
-  const work = { codebook: 0, metric: 0, query, ranges: [], k: 1, distanceMax: 1, stage: 0, tail: 0, gap: 1 }
+  const work = { ...noWork, query }
   ring.queue(1, -(2 ** 31), work)
   ring.queue(1, 2 ** 31 - 1, work)
   expect([ring.take()?.entry, ring.take()?.entry]).toEqual([1, 0])
@@ -120,10 +132,9 @@ test('the oldest scan is found first, also when the numbers of scans begin anew'
 
 test('what does not fit is left to the caller', async () => {
   const { ahead, arena, begin } = await open()
-  const work = { codebook: 0, metric: 0, ranges: [], k: 1, distanceMax: 1, stage: 0, tail: 0, gap: 1 }
   const run = () => ({ hits: noHits, ms: 0 })
-  expect(ahead.begin(arena, { ...work, query: new Float32Array(2049) }, run)).toBeNull()
-  expect(ahead.begin(arena, { ...work, query: new Float32Array(4), k: 257 }, run)).toBeNull()
+  expect(ahead.begin(arena, { ...noWork, query: new Float32Array(2049) }, run)).toBeNull()
+  expect(ahead.begin(arena, { ...noWork, query: new Float32Array(4), k: 257 }, run)).toBeNull()
   expect(begin(queries[0]!).begun).not.toBeNull()
 })
 

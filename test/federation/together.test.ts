@@ -30,13 +30,21 @@ test.each(metrics)(
   'law 3: queries that came together are answered as each alone, with and without threads (%s)',
   async (metric) => {
     const signal = AbortSignal.timeout(60_000)
-    const contracts: RecallContract[] = [{ kind: 'exact' }, { kind: 'certified', missProbability: 1e-6 }]
+    const contracts: RecallContract[] = [
+      { kind: 'exact' },
+      { kind: 'certified', missProbability: 1e-6 },
+      { kind: 'target', recall: 0.7 },
+    ]
     const gateways = [await open(metric, 0), await open(metric, 1)]
     for (const recall of contracts) {
       const asked = Array.from({ length: queryCount }, (_, i) => searchFor(row(queries, dimension, i), 10, { recall }))
-      const alone: unknown[] = []
-      for (const query of asked) alone.push(found(await gateways[0]!.search(query, { signal })))
-      for (const gateway of gateways)
+      let alone: unknown[] = []
+      for (const gateway of gateways) {
+        const before = alone
+        alone = []
+        for (const query of asked) alone.push(found(await gateway.search(query, { signal })))
+        // Which rows a target misses is also a matter of how its gateway was tuned.
+        if (before.length > 0 && recall.kind !== 'target') expect(alone).toEqual(before)
         for (const size of [2, 8, 40]) {
           const answers: unknown[] = []
           for (let from = 0; from < queryCount; from += size) {
@@ -58,6 +66,7 @@ test.each(metrics)(
           }
           expect(answers).toEqual(alone)
         }
+      }
       const batch = await gateways[1]!.searchBatch(asked, { signal })
       expect(batch.map((answer) => (answer instanceof GatewayError ? answer.code : found(answer)))).toEqual(alone)
     }
