@@ -8,6 +8,7 @@ import { CodebookShelf } from './codebook-shelf.js'
 import type { CollectionCounts } from './collection-counts.js'
 import type { CollectionFiles } from './collection-files.js'
 import type { KernelExecutor } from './executor.js'
+import { forgetPlaces } from './places.js'
 import type { PulledPart, PulledSegment } from './priming.js'
 import {
   contentOnDisk,
@@ -20,7 +21,6 @@ import {
   settleOnDisk,
   spaceBytes,
 } from './resident-segment.js'
-import { forgetPlaces } from './search.js'
 import { type Pins, Segment } from './segment.js'
 import type { SegmentDescription } from './segment-description.js'
 import type { IdKind } from './segment-ids.js'

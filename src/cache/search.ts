@@ -1,35 +1,16 @@
-import type { Column } from '../core/column.js'
 import type { RecallContract } from '../core/contract.js'
 import { compareIds } from '../core/id.js'
-import { formatPredicate } from '../core/predicate.js'
-import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
 import type { AllowBitmap } from './allow-slots.js'
-import type { MemoryBudget } from './budget.js'
 import type { BegunScan, KernelExecutor, ScanChoice, ScanJob, ScanReply } from './executor.js'
-import { evaluateFilter } from './filter.js'
+import { isStillThere, placesAtOnce, placesFiltered, type SearchedRows } from './places.js'
 import { type Deferred, rerank } from './rerank.js'
 import type { ResidentSegment } from './resident-segment.js'
-import { complement, countRows, trim } from './row-bitmap.js'
-import {
-  type Group,
-  hitAt,
-  jobOf,
-  type MaskedSegment,
-  mergeHits,
-  type Place,
-  type Shelf,
-  startReading,
-  stopReading,
-} from './shelf.js'
+import { type Group, hitAt, jobOf, mergeHits, type Place, type Shelf, startReading, stopReading } from './shelf.js'
 import { distanceUnit, everyCluster, scaledScan, tunedScan } from './tuning.js'
 import type { BegunSearch, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
-export interface SearchTarget {
-  /** In version order, pinned. */
-  readonly segments: readonly MaskedSegment[]
-  readonly columns: readonly Column[]
+export interface SearchTarget extends SearchedRows {
   readonly executor: KernelExecutor
-  readonly budget: MemoryBudget
   /** How to scan whatever the codebooks' tunings say; null: as they say. */
   readonly choice: ScanChoice | null
 }
@@ -156,152 +137,6 @@ class SearchAtOnce implements BegunSearch {
   }
 }
 
-/** Of versions in memory, for queries without a filter. */
-let wholeVersions = new WeakMap<readonly MaskedSegment[], readonly Place[]>()
-
-/** To be called when a segment has left memory: places would keep its arena from being given back. The next query of any version looks them up again. */
-export function forgetPlaces(): void {
-  wholeVersions = new WeakMap()
-}
-
-/** Where the version is, when every bitmap that takes is there: those are held. Null, and none is held, when one is to be filled. */
-function placesAtOnce(
-  target: SearchTarget,
-  query: ShardQuery,
-  bitmaps: (AllowBitmap | null)[],
-): readonly Place[] | null {
-  const { segments } = target
-  const known = query.filter === null ? wholeVersions.get(segments) : undefined
-  if (known?.every(isStillThere)) return known
-  const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
-  for (const { segment, maskKey } of segments) {
-    const bitmap = isWhole(maskKey, query) ? null : segment.resident!.allow.acquireAtOnce(`${maskKey}\n${filterKey}`)
-    if (bitmap === undefined) {
-      for (const held of bitmaps.splice(0)) held?.release()
-      return null
-    }
-    bitmaps.push(bitmap)
-  }
-  const places = groupByPlace(shelve(target, bitmaps))
-  if (bitmaps.every((bitmap) => bitmap === null)) wholeVersions.set(segments, places)
-  return places
-}
-
-/** Segments, and originals alone, leave memory and come back elsewhere. */
-const isStillThere = ({ shelves }: Place): boolean =>
-  shelves.every(
-    ({ masked, resident, block }) =>
-      masked.segment.resident === resident && (resident.block.originals?.offset ?? 0) === block.vectors,
-  )
-
-const isWhole = (maskKey: string, { filter }: ShardQuery): boolean => maskKey === '' && filter === null
-
-/** Where the version is, once every bitmap is filled. */
-async function placesFiltered(
-  target: SearchTarget,
-  query: ShardQuery,
-  bitmaps: (AllowBitmap | null)[],
-  options: { readonly signal: AbortSignal },
-): Promise<readonly Place[]> {
-  const filter = query.filter === null ? null : bindPredicate(query.filter, target.columns)
-  const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
-  for (const masked of target.segments) {
-    const { segment, maskKey } = masked
-    if (isWhole(maskKey, query)) {
-      bitmaps.push(null)
-      continue
-    }
-    const resident = segment.resident!
-    const bitmap = await resident.allow.acquire(`${maskKey}\n${filterKey}`, async (words) => {
-      // Between segments others get their turn: a filter over many rows takes milliseconds.
-      await new Promise(setImmediate)
-      const count = fillAllowed(words, masked, resident, filter)
-      resident.block.arrangeBitmap(words)
-      return count
-    })
-    bitmaps.push(bitmap)
-    options.signal.throwIfAborted()
-  }
-  return groupByPlace(shelve(target, bitmaps))
-}
-
-/** @param bitmaps one a segment, null for all rows; segments without a row that may be returned are left out */
-function shelve({ segments, budget }: SearchTarget, bitmaps: readonly (AllowBitmap | null)[]): readonly Shelf[] {
-  return segments.flatMap((masked, index): Shelf[] => {
-    const bitmap = bitmaps[index]!
-    if (bitmap?.count === 0) return []
-    const resident = masked.segment.resident!
-    const { allocation, originals } = resident.block
-    return [
-      {
-        index,
-        masked,
-        resident,
-        codebookOffset: masked.codebook.place(resident.allocation.arena, budget),
-        block: { block: allocation.offset, vectors: originals?.offset ?? 0, allow: bitmap?.offset ?? 0 },
-      },
-    ]
-  })
-}
-
-/** Sets the bits of live rows that pass the filter in zeroed words; answers how many. */
-function fillAllowed(
-  words: Uint32Array,
-  masked: MaskedSegment,
-  resident: ResidentSegment,
-  filter: BoundPredicate | null,
-): number {
-  const rows = resident.ordinals.length
-  if (filter === null) {
-    complement(words)
-    trim(words, rows)
-  } else {
-    words.set(evaluateFilter(filter, resident.metadata!, rows))
-  }
-  for (const row of deletedRows(masked, resident.ordinals)) words[row >>> 5]! &= ~(1 << (row & 31))
-  return countRows(words)
-}
-
-/** Rows of a segment that are not live. */
-export function* deletedRows({ segment, masks }: MaskedSegment, ordinals: Uint32Array): Generator<number> {
-  for (const [index, mask] of masks.entries()) {
-    if (mask === null) continue
-    const { start, rows } = segment.runs[index]!
-    const end = start + rows
-    if (mask === 'all') {
-      for (let row = start; row < end; row++) yield row
-      continue
-    }
-    let row = start
-    for (let i = firstAtLeast(mask.ordinals, ordinals[start] ?? 0); i < mask.ordinals.length; i++) {
-      const deleted = mask.ordinals[i]!
-      row = firstAtLeast(ordinals, deleted, row, end)
-      if (row === end) break
-      if (ordinals[row] === deleted) yield row
-    }
-  }
-}
-
-/** Whether a row is not live. */
-export function isDeleted({ segment, masks }: MaskedSegment, ordinals: Uint32Array, row: number): boolean {
-  const mask = masks[segment.runOf(row)]!
-  if (mask === null || mask === 'all') return mask === 'all'
-  const ordinal = ordinals[row]!
-  return mask.ordinals[firstAtLeast(mask.ordinals, ordinal)] === ordinal
-}
-
-/** The first index in [from, to) whose value is at least `value`; `to` when there is none. */
-function firstAtLeast(ascending: Uint32Array, value: number, from = 0, to = ascending.length): number {
-  let low = from
-  let high = to
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (ascending[middle]! < value) low = middle + 1
-    else high = middle
-  }
-  return low
-}
-
 async function scanGroups(
   executor: KernelExecutor,
   groups: readonly Group[],
@@ -371,17 +206,6 @@ const lastDistance = (best: readonly ShardHit[], k: number): number =>
 /** Whether the k-th neighbour is farther than those of all queries that a group was measured with. */
 const areUnlikeMeasured = (groups: readonly Group[], best: readonly ShardHit[], k: number): boolean =>
   groups.some(({ tuned }) => tuned !== null && lastDistance(best, k) > tuned.distanceMax)
-
-function groupByPlace(shelves: readonly Shelf[]): readonly Place[] {
-  const byPlace = new Map<string, Shelf[]>()
-  for (const shelf of shelves) {
-    const place = `${shelf.resident.allocation.arena.id} ${shelf.codebookOffset}`
-    const group = byPlace.get(place)
-    if (group === undefined) byPlace.set(place, [shelf])
-    else group.push(shelf)
-  }
-  return Array.from(byPlace.values(), (shelves) => ({ shelves, blocks: shelves.map(({ block }) => block) }))
-}
 
 const tuneGroups = (places: readonly Place[], query: ShardQuery, choice: ScanChoice | null): readonly Group[] =>
   places.map(({ shelves, blocks }) => {

@@ -1,5 +1,6 @@
 /** Rows that a collection's centroids and basis are trained on, and the room that training takes beside them. */
 import assert from 'node:assert'
+import { setImmediate } from 'node:timers/promises'
 import type { Allocation } from './arena.js'
 import type { ArenaHandle, KernelExecutor } from './executor.js'
 import { padDimension } from './padding.js'
@@ -123,4 +124,10 @@ export async function frameSample(run: TrainingRun, sample: TrainingSample, code
     return { step: 'frameRows', arguments: [codebook, rows, rows, to - from] }
   })
   await runCalls(run, sample.arena, 'in any order', calls)
+}
+
+/** Lets others go first: a piece of work on the calling thread is milliseconds in many dimensions. */
+export async function takeTurns(run: TrainingRun): Promise<void> {
+  await setImmediate()
+  run.signal.throwIfAborted()
 }

@@ -1,7 +1,7 @@
 /** Which rows a graph has, and where a version has them. Segments come, go and are re-encoded; runs of parts stay what they are. */
 import { type PartKey, partKey } from '../../core/generation.js'
 import { lastAtMost } from '../ascending.js'
-import { isDeleted } from '../search.js'
+import { isDeleted } from '../deleted-rows.js'
 import type { SegmentRun } from '../segment-description.js'
 import type { MaskedSegment } from '../shelf.js'
 import type { RowLocation } from '../vector-cache.js'
