@@ -148,9 +148,9 @@ export class CodebookShelf {
   }
 }
 
-/** Whether it was measured what clusters can be left: records of until 2026-11-29 lack it for dot, and what prefixes would save. */
+/** Records of until 2026-11-30 lack how long targets take, and of until the day before which clusters can be left for dot. */
 const isMeasured = ({ centroids }: Codebook, tuning: Learnt['tuning']): boolean =>
-  centroids === null || (tuning !== null && tuning.recalls.length > 0)
+  tuning?.targets !== undefined && (centroids === null || tuning.recalls.length > 0)
 
 /** 128 bits, 32 at a time. */
 function drawSeed(random: Random): bigint {

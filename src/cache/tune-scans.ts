@@ -4,7 +4,7 @@ import type { RecallContract } from '../core/contract.js'
 import { distance, type Metric } from '../core/metric.js'
 import type { FirstStage, ScanChoice } from './executor.js'
 import { timeWays } from './time-ways.js'
-import { distanceUnit, type MeasuredRecall, type Tuning } from './tuning.js'
+import { cheapestProof, distanceUnit, gapFor, type MeasuredRecall, type MeasuredTarget, type Tuning } from './tuning.js'
 import type { RowLocation, ShardAnswer, ShardQuery } from './vector-cache.js'
 
 /** Numbers of neighbours that recall is measured for. */
@@ -13,7 +13,9 @@ const neighbours = [1, 10, 100] as const
 const trialsEveryMax = 10
 const manyEach = 4
 /** What first stages are timed with. */
-const timed = { k: 10, missProbability: 1e-6, recall: 0.95, queries: 64 }
+const timed = { k: 10, missProbability: 1e-6, queries: 64, msMax: 1500 }
+/** What ways of targets are timed with: each of these, when there are so many neighbours. */
+const timedTargets = { ks: [10, 100], recalls: [0.9, 0.95, 0.99], queries: 32, msMax: 500 }
 /** Gaps that are tried, in squared distances of a usual query from its tenth neighbour. */
 const gapsTried = [
   0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.6,
@@ -25,13 +27,6 @@ const gapsTried = [
 const gapsTriedDot = [
   0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.4, 2.8, 3.3, 4,
 ] as const
-/**
- * Gaps that leave more than this share of the first stage's bytes to be read are not worth what a target pays for them: misses that 1-bit
- * codes could have had, and queries that are asked again.
- */
-const lookedMax = 0.85
-/** Queries that this is measured with, of those with the farthest neighbours. */
-const lookedQueries = 64
 /** Queries that say what is usual, and rows that do. */
 const usualQueries = 31
 const usualRows = 255
@@ -71,7 +66,7 @@ export async function tuneScans(
     readonly rows: number
     readonly search: (query: ShardQuery, choice: ScanChoice) => Promise<ShardAnswer>
   },
-): Promise<Pick<Tuning, 'queries' | 'costs' | 'targetBitsUs' | 'recalls'>> {
+): Promise<Pick<Tuning, 'queries' | 'costs' | 'targets' | 'recalls'>> {
   const ask = async ({ vector, row }: HeldOut, k: number, contract: RecallContract, choice: ScanChoice) => {
     await setImmediate() // queries go first
     const query = { vector, k: k + 1, contract, filter: null, distanceMax: Number.POSITIVE_INFINITY }
@@ -82,28 +77,20 @@ export async function tuneScans(
     return {
       distances: others.slice(0, k).map(({ distance }) => distance),
       us: 1000 * (answer.searchMs - answer.waitMs),
-      bytes: answer.bytesScanned,
     }
   }
-  const { k: timedK, missProbability, recall } = timed
-  const contracts = (first: FirstStage): RecallContract[] =>
-    first === 'bits'
-      ? [
-          { kind: 'certified', missProbability },
-          { kind: 'target', recall },
-        ]
-      : [{ kind: 'exact' }]
-  const ways = firsts.flatMap((first) => contracts(first).map((contract) => ({ first, contract })))
-  const times = await timeWays(ways, heldOut.slice(0, timed.queries), async ({ first, contract }, row) => {
-    return (await ask(row, timedK, contract, { first, gap: everything })).us
-  })
-  const measured = ways.map(({ first, contract }, i) => ({ first, contract, us: times[i]! }))
-  const targetBitsUs = measured.find(({ contract }) => contract.kind === 'target')?.us
-  const costs = measured
-    .filter(({ contract }) => contract.kind !== 'target')
-    .map(({ first, us }) => ({ first, us }))
-    .sort((a, b) => a.us - b.us)
-  const proven = costs.find(({ first }) => first !== 'bits')!.first
+  const times = await timeWays(
+    firsts,
+    heldOut.slice(0, timed.queries),
+    async (first, row) => {
+      const { missProbability } = timed
+      const contract: RecallContract = first === 'bits' ? { kind: 'certified', missProbability } : { kind: 'exact' }
+      return (await ask(row, timed.k, contract, { first, gap: everything })).us
+    },
+    timed.msMax,
+  )
+  const costs = firsts.map((first, i) => ({ first, us: times[i]! })).sort((a, b) => a.us - b.us)
+  const proven = cheapestProof({ costs })
   const unitOf = ({ vector }: HeldOut): number => distanceUnit(metric, vector)
   /** Those that have an answer: every row is as near to a query of zeros. */
   const probing = metric === 'dot' ? heldOut.filter((row) => unitOf(row) > 0) : heldOut
@@ -151,37 +138,37 @@ export async function tuneScans(
   }
   const recalls: MeasuredRecall[] = []
   for (const { k, tried } of trials) {
-    const far = tried.toSorted((a, b) => b.last - a.last).slice(0, Math.min(lookedQueries, Math.ceil(tried.length / 3)))
-    const bytesOf = async (gap: number): Promise<number> => {
-      let sum = 0
-      for (const { row } of far) {
-        const choice = { first: proven, gap: gap === everything ? gap : gap * unitOf(row) }
-        sum += (await ask(row, k, { kind: 'target', recall: 0.5 }, choice)).bytes
-      }
-      return sum
-    }
-    const bytesMax = lookedMax * (await bytesOf(everything))
-    const isWorthIt = async (gap: number): Promise<boolean> => (await bytesOf(gap)) <= bytesMax
     const complete = tried.filter(({ found }) => found.length > 0)
     recalls.push({
       k,
       distanceMax: Math.max(...tried.map(({ last }) => last)),
-      points: measuredPoints(gaps, complete, k).slice(0, await countWhile(gaps, isWorthIt)),
+      points: measuredPoints(gaps, complete, k),
     })
   }
-  return { queries, costs, ...(targetBitsUs !== undefined && { targetBitsUs }), recalls }
-}
-
-/** How many of the values, of which the first ones hold and the others do not, hold. */
-async function countWhile(values: readonly number[], holds: (value: number) => Promise<boolean>): Promise<number> {
-  let low = 0
-  let high = values.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (await holds(values[middle]!)) low = middle + 1
-    else high = middle
+  const targets: MeasuredTarget[] = []
+  for (const k of timedTargets.ks.filter((k) => k === timed.k || k * 10 <= rows)) {
+    // Queries may be farther from the rows than rows are from each other.
+    const far = trials.find((trial) => trial.k === k)?.tried.toSorted((a, b) => b.last - a.last)
+    const subjects = (far?.map(({ row }) => row) ?? heldOut).slice(0, timedTargets.queries)
+    for (const recall of timedTargets.recalls) {
+      const ways = (firsts.includes('bits') ? [proven, 'bits' as const] : [proven]).flatMap((first) => {
+        const gap = gapFor(recalls, { recall, first, k })
+        return (gap === everything ? [gap] : [everything, gap]).map((gap) => ({ first, gap }))
+      })
+      const times = await timeWays(
+        ways,
+        subjects,
+        async ({ first, gap }, row) => {
+          const choice = { first, gap: gap === everything ? gap : gap * unitOf(row) }
+          return (await ask(row, k, { kind: 'target', recall }, choice)).us
+        },
+        timedTargets.msMax,
+      )
+      const named = ways.map(({ first, gap }, i) => ({ first, leavesClusters: gap !== everything, us: times[i]! }))
+      targets.push({ k, recall, ways: named.sort((a, b) => a.us - b.us) })
+    }
   }
-  return low
+  return { queries, costs, targets, recalls }
 }
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!

@@ -14,8 +14,7 @@ export interface Tuning {
   readonly queries: number
   /** The cheapest first: what a scan may read first, and the mean microseconds it takes when nothing disturbs it, 1-bit codes under a certified contract. */
   readonly costs: readonly { readonly first: FirstStage; readonly us: number }[]
-  /** The same with 1-bit codes first under a target of .95. Left out where they were not tried, and by earlier versions. */
-  readonly targetBitsUs?: number
+  readonly targets: readonly MeasuredTarget[]
   /** By number of neighbours, ascending. None without clusters. For dot all distances and gaps are those of a query of length 1. */
   readonly recalls: readonly MeasuredRecall[]
 }
@@ -26,6 +25,14 @@ export interface MeasuredRecall {
   readonly distanceMax: number
   /** Ascending; proven scans that leave clusters beyond such a gap (ScanChoice) found this share of the neighbours, less a margin for chance. */
   readonly points: readonly { readonly gap: number; readonly recall: number }[]
+}
+
+/** Ways to answer a target, by the mean microseconds they take for rows with far neighbours. */
+export interface MeasuredTarget {
+  readonly k: number
+  readonly recall: number
+  /** The fastest first; among them is one that leaves no clusters. */
+  readonly ways: readonly { readonly first: FirstStage; readonly leavesClusters: boolean; readonly us: number }[]
 }
 
 /** A way to scan, and what it is expected to find. */
@@ -40,6 +47,12 @@ export interface TunedScan {
 /** Of a target's misses, those left to 1-bit codes where clusters are left out too: codes miss far less than they may. */
 export const bitsMissShare = 0.25
 
+/**
+ * Clusters are left where that takes less than this share of the time: queries are farther from the rows than rows are, and look at more
+ * clusters; some are asked again.
+ */
+const leavingMax = 0.92
+
 /** What distances of a query, and with them gaps, are multiples of: for dot, whose answers do not change with a query's length. */
 export const distanceUnit = (metric: Metric, query: Float32Array): number =>
   metric === 'dot' ? Math.sqrt(innerProduct(query, query)) : 1
@@ -53,23 +66,43 @@ export const scaledScan = ({ choice, recall, distanceMax }: TunedScan, unit: num
 
 /** @param mayProbe whether clusters may be left out: not where a filter makes neighbours other than they were in the measurement */
 export function tunedScan(tuning: Tuning, contract: RecallContract, k: number, mayProbe: boolean): TunedScan {
-  const proven = cheapest(tuning, (stage) => stage !== 'bits')
-  if (contract.kind === 'exact') return whole(proven, contract)
-  const first = contract.kind === 'target' ? cheapestForTargets(tuning, proven) : cheapest(tuning, () => true)
-  if (contract.kind === 'certified' || !mayProbe) return whole(first, contract)
-  const wanted = 1 - (1 - contract.recall) * (first === 'bits' ? 1 - bitsMissShare : 1)
-  const measured = around(tuning.recalls, k)
-  const gap = measured.length === 0 ? everything : Math.max(...measured.map(({ points }) => gapFor(points, wanted)))
-  if (gap === everything) return whole(first, contract)
-  return {
-    choice: { first, gap },
-    recall: contract.recall,
-    distanceMax: Math.min(...measured.map(({ distanceMax }) => distanceMax)),
+  if (contract.kind === 'exact') return whole(cheapestProof(tuning), contract)
+  if (contract.kind === 'certified') return whole(tuning.costs[0]!.first, contract)
+  const { ways } = likest(tuning.targets, contract.recall, k)
+  const all = ways.find(({ leavesClusters }) => !leavesClusters)
+  assert(all !== undefined, 'one of the ways leaves no clusters')
+  for (const { first, leavesClusters, us } of ways) {
+    if (!mayProbe || us > leavingMax * all.us) break
+    const gap = leavesClusters ? gapFor(tuning.recalls, { recall: contract.recall, first, k }) : everything
+    if (gap === everything) continue
+    return {
+      choice: { first, gap },
+      recall: contract.recall,
+      distanceMax: Math.min(...around(tuning.recalls, k).map(({ distanceMax }) => distanceMax)),
+    }
   }
+  return whole(all.first, contract)
+}
+
+/** The measurement nearest in the number of neighbours, and of these in the share that may be missed: as ratios. */
+function likest(targets: readonly MeasuredTarget[], recall: number, k: number): MeasuredTarget {
+  const apart = (target: MeasuredTarget): number =>
+    Math.abs(Math.log(target.k / k)) * 1000 + Math.abs(Math.log((1 - target.recall) / (1 - recall)))
+  return targets.reduce((best, target) => (apart(target) < apart(best) ? target : best))
+}
+
+/** The gap at which scans with this first stage find so much; Infinity when none does. */
+export function gapFor(
+  recalls: Tuning['recalls'],
+  { recall, first, k }: { readonly recall: number; readonly first: FirstStage; readonly k: number },
+): number {
+  const wanted = 1 - (1 - recall) * (first === 'bits' ? 1 - bitsMissShare : 1)
+  const measured = around(recalls, k)
+  return measured.length === 0 ? everything : Math.max(...measured.map(({ points }) => gapAmong(points, wanted)))
 }
 
 /** The least gap that finds so much, on the line between the points measured; Infinity when none does. */
-function gapFor(points: MeasuredRecall['points'], wanted: number): number {
+function gapAmong(points: MeasuredRecall['points'], wanted: number): number {
   const i = points.findIndex(({ recall }) => recall >= wanted)
   const above = points[i]
   const below = points[i - 1]
@@ -90,16 +123,10 @@ const whole = (first: FirstStage, contract: RecallContract): TunedScan => ({
   distanceMax: Number.POSITIVE_INFINITY,
 })
 
-const cheapest = (tuning: Tuning, allowed: (first: FirstStage) => boolean): FirstStage => {
-  const cost = tuning.costs.find(({ first }) => allowed(first))
+export function cheapestProof({ costs }: Pick<Tuning, 'costs'>): FirstStage {
+  const cost = costs.find(({ first }) => first !== 'bits')
   assert(cost !== undefined, '8-bit codes are always tried')
   return cost.first
-}
-
-/** 1-bit codes that may miss one in twenty rule out many more rows than those that may miss one in a million. */
-function cheapestForTargets({ costs, targetBitsUs }: Tuning, proven: FirstStage): FirstStage {
-  const bitsUs = targetBitsUs ?? costs.find(({ first }) => first === 'bits')?.us ?? everything
-  return bitsUs < costs.find(({ first }) => first === proven)!.us ? 'bits' : proven
 }
 
 /** The measurements for the numbers of neighbours next below and above k. */
@@ -111,12 +138,12 @@ function around(recalls: readonly MeasuredRecall[], k: number): readonly Measure
 
 /** For people: what usual targets of 10 neighbours come to. */
 export interface TuningStatistics extends Tuning {
-  readonly targets: readonly { readonly recall: number; readonly gap: number }[]
+  readonly gaps: readonly { readonly recall: number; readonly gap: number }[]
 }
 
 export const describeTuning = (tuning: Tuning): TuningStatistics => ({
   ...tuning,
-  targets: [0.9, 0.95, 0.99].map((recall) => ({
+  gaps: [0.9, 0.95, 0.99].map((recall) => ({
     recall,
     gap: tunedScan(tuning, { kind: 'target', recall }, 10, true).choice.gap,
   })),

@@ -204,7 +204,7 @@ const tuningBody = (tuning: Statistics['index']['tuning']) =>
         rows: tuning.rows,
         queries: tuning.queries,
         first_stages: tuning.costs,
-        targets: tuning.targets.map(({ recall, gap }) => ({ recall, gap: Number.isFinite(gap) ? gap : null })),
+        targets: tuning.gaps.map(({ recall, gap }) => ({ recall, gap: Number.isFinite(gap) ? gap : null })),
       }
 
 function graphBody(graph: Statistics['graph']) {

@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { composeRecord, parseRecord } from '../../src/cache/collection-record.js'
+import type { FirstStage } from '../../src/cache/executor.js'
 import { tuneScans } from '../../src/cache/tune-scans.js'
 import { type Tuning, tunedScan } from '../../src/cache/tuning.js'
 import type { PinnedVersion } from '../../src/cache/vector-cache.js'
@@ -79,8 +80,8 @@ async function settle(source: ScriptedSource, directory?: string) {
 test.each(metrics)('law 6: a target is reached, and what is expected (%s)', async (metric) => {
   const { pinned, tuning } = await settle(cloudSource(metric))
   expect(tuning).toMatchObject({ rows, segments: 1, queries: Math.ceil(rows / 16) })
-  expect(tuning.targets.map(({ recall }) => recall)).toEqual([0.9, 0.95, 0.99])
-  expect(tuning.targets[0]!.gap).toBeLessThan(Number.POSITIVE_INFINITY)
+  expect(tuning.gaps.map(({ recall }) => recall)).toEqual([0.9, 0.95, 0.99])
+  expect(tuning.gaps[0]!.gap).toBeLessThan(Number.POSITIVE_INFINITY)
   for (const target of [0.5, 0.8, 0.9]) {
     const { found, expected } = await recallOf(pinned, queriesOf(), target)
     expect(found).toBeGreaterThanOrEqual(expected)
@@ -143,7 +144,7 @@ function longAndShort(count: number, random: Random, points: Float32Array): Floa
 test('law 6: dot: a target is reached where norms differ, and by a query of any length with the same rows', async () => {
   const points = cloud(40, seededRandom(11))
   const { pinned, tuning } = await settle(cloudSource('dot', longAndShort(rows, seededRandom(8), points)))
-  expect(tuning.targets[0]!.gap).toBeLessThan(Number.POSITIVE_INFINITY)
+  expect(tuning.gaps[0]!.gap).toBeLessThan(Number.POSITIVE_INFINITY)
   const drawn = longAndShort(200, seededRandom(9), points)
   const queries = Array.from({ length: 200 }, (_, i) => drawn.subarray(i * dimension, (i + 1) * dimension))
   for (const target of [0.5, 0.8, 0.9]) {
@@ -228,7 +229,10 @@ test('a restart keeps what was measured; a collection grown by a quarter is meas
   expect(tuning).toMatchObject({ rows: 1.25 * rows, segments: 2 })
 })
 
-test('a restart measures what an earlier version did not: which clusters can be left for dot', async () => {
+test.each([
+  ['which clusters can be left for dot', { recalls: [] }],
+  ['how long targets take', { targets: undefined as unknown as [] }],
+])('a restart measures what an earlier version did not: %s', async (_, lacking) => {
   const directory = await scratchDirectory()
   const before = await settle(cloudSource('dot'), directory)
   before.pinned.release()
@@ -237,11 +241,12 @@ test('a restart measures what an earlier version did not: which clusters can be 
   const record = parseRecord(await readFile(join(directory, name!)))
   const codebooks = record.codebooks.map((codebook) => ({
     ...codebook,
-    tuning: codebook.tuning && { ...codebook.tuning, recalls: [] },
+    tuning: codebook.tuning && { ...codebook.tuning, ...lacking },
   }))
   await writeFile(join(directory, name!), composeRecord({ ...record, codebooks }))
   const after = await settle(cloudSource('dot'), directory)
   expect(after.tuning.recalls.map((measured) => measured.k)).toEqual([1, 10, 100])
+  expect(after.tuning.targets).toHaveLength(6)
   after.pinned.release()
 })
 
@@ -250,6 +255,7 @@ const points = [
   { gap: 4, recall: 0.9 },
   { gap: 8, recall: 0.95 },
 ]
+const way = (first: FirstStage, leavesClusters: boolean) => ({ first, leavesClusters, us: leavesClusters ? 9 : 10 })
 const measured: Tuning = {
   atMs: 0,
   rows: 10_000,
@@ -264,6 +270,7 @@ const measured: Tuning = {
     { k: 1, distanceMax: 3, points: points.map(({ gap, recall }) => ({ gap: gap * 1.25, recall })) },
     { k: 10, distanceMax: 5, points },
   ],
+  targets: [{ k: 10, recall: 0.9, ways: [way('prefix', true), way('prefix', false)] }],
 }
 
 test('the cheapest way that the contract allows is taken', () => {
@@ -291,26 +298,43 @@ test('a target takes the least gap that finds enough for as many neighbours', ()
   })
   expect(target(0.9, 10, measured, false).choice.gap).toBe(Number.POSITIVE_INFINITY)
   expect(target(0.9, 10, { ...measured, recalls: [] }).choice.gap).toBe(Number.POSITIVE_INFINITY)
-  const bits = { ...measured, costs: [{ first: 'bits', us: 5 } as const, ...measured.costs] }
+  const bits = { ...measured, targets: [{ k: 10, recall: 0.5, ways: [way('bits', true), way('bits', false)] }] }
   expect(target(0.5, 10, bits).choice.gap, 'a quarter of the misses is left to 1-bit codes').toBeCloseTo(2.625)
-  const bitsAreLoose = { ...measured, targetBitsUs: 5 }
-  expect(target(0.5, 10, bitsAreLoose).choice.first, '1-bit codes that may miss more take less').toBe('bits')
-  expect(tunedScan(bitsAreLoose, { kind: 'certified', missProbability: 0.1 }, 10, true).choice.first).toBe('prefix')
 })
 
-test('gaps that leave nearly everything to be looked at are not used', async () => {
-  const row = { segment: 0, position: 0 }
-  const { recalls } = await tuneScans(
-    Array.from({ length: 96 }, () => ({ vector: Float32Array.of(1), row })),
+test('a target is answered in the way that was fastest for the likest one', () => {
+  const targets = [
+    { k: 10, recall: 0.9, ways: [way('prefix', true), way('bits', false)] },
+    { k: 10, recall: 0.99, ways: [way('prefix', false), way('bits', false)] },
+    { k: 100, recall: 0.9, ways: [way('bits', false), way('prefix', false)] },
+  ]
+  const choice = (recall: number, k: number, mayProbe = true) =>
+    tunedScan({ ...measured, targets }, { kind: 'target', recall }, k, mayProbe).choice
+  const all = Number.POSITIVE_INFINITY
+  expect(choice(0.9, 10)).toEqual({ first: 'prefix', gap: 4 })
+  expect(choice(0.9, 10, false), 'a filter').toEqual({ first: 'bits', gap: all })
+  expect(choice(0.96, 10), 'no gap finds so much').toEqual({ first: 'bits', gap: all })
+  expect(choice(0.98, 10)).toEqual({ first: 'prefix', gap: all })
+  expect(choice(0.9, 40)).toEqual({ first: 'bits', gap: all })
+  expect(choice(0.9, 1)).toMatchObject({ first: 'prefix' })
+  const hardly = [{ k: 10, recall: 0.9, ways: [{ ...way('prefix', true), us: 9.5 }, way('bits', false)] }]
+  expect(tunedScan({ ...measured, targets: hardly }, { kind: 'target', recall: 0.9 }, 10, true).choice.gap).toBe(all)
+})
+
+test('ways of targets are timed where neighbours are far, and gaps that save nothing are not used', async () => {
+  const near = { vector: Float32Array.of(1), row: { segment: 0, position: 0 } }
+  const far = { ...near, vector: Float32Array.of(2) }
+  const { recalls, targets } = await tuneScans(
+    [...Array.from({ length: 128 }, () => near), ...Array.from({ length: 64 }, () => far)],
     {
-      firsts: ['bytes'],
+      firsts: ['bytes', 'bits'],
       metric: 'l2',
       clustered: true,
-      rows: 1000,
-      // The tenth neighbour is at 10; a gap of 3 finds all, one of 10 leaves nothing out.
-      search: async (query, { gap }) => ({
+      rows: 500,
+      // A gap of 3 finds all ten neighbours, which are at up to 10 or 20. It saves time where they are near.
+      search: async (query, { first, gap }) => ({
         hits: Array.from({ length: query.k - 1 }, (_, i) => ({
-          distance: gap < 3 ? 1000 : i + 1,
+          distance: gap < 3 ? 1000 : query.vector[0]! * (i + 1),
           id: BigInt(i),
           part: partKey('p'),
           row: i,
@@ -319,14 +343,19 @@ test('gaps that leave nearly everything to be looked at are not used', async () 
         contract: query.contract,
         recallExpected: null,
         rowsScanned: 0,
-        bytesScanned: Math.min(gap, 10),
-        searchMs: 1,
+        bytesScanned: 0,
+        searchMs: (first === 'bits' ? 2 : 1) + (gap === Number.POSITIVE_INFINITY ? 0 : query.vector[0]! - 1.5),
         waitMs: 0,
       }),
     },
   )
-  for (const { points } of recalls) {
-    expect(points.at(-1)!.gap).toBeCloseTo(8)
-    expect(points.find(({ recall }) => recall > 0.9)!.gap).toBeCloseTo(3)
-  }
+  expect(recalls[1]!.points.find(({ recall }) => recall > 0.9)!.gap).toBeCloseTo(3)
+  expect(targets.map(({ k, recall }) => [k, recall])).toEqual([0.9, 0.95, 0.99].map((recall) => [10, recall]))
+  for (const { ways } of targets)
+    expect(ways).toEqual([
+      { first: 'bytes', leavesClusters: false, us: 1000 },
+      { first: 'bytes', leavesClusters: true, us: 1500 },
+      { first: 'bits', leavesClusters: false, us: 2000 },
+      { first: 'bits', leavesClusters: true, us: 2500 },
+    ])
 })

@@ -162,7 +162,17 @@ test('explain says how contracts are answered with the least work, as was measur
       { first: 'bytes', us: 50 },
     ],
     recalls: [{ k: 10, distanceMax: 1, points: [{ gap: 0.25, recall: 0.9 }] }],
-    targets: [],
+    targets: [
+      {
+        k: 10,
+        recall: 0.9,
+        ways: [
+          { first: 'prefix', leavesClusters: true, us: 10 },
+          { first: 'prefix', leavesClusters: false, us: 20 },
+        ],
+      },
+    ],
+    gaps: [],
   } as const
   const { gateway } = await scriptedGateway([{ ...x, state: 'ready', tuning }])
   const searchStage = async (recall: Query['recall']) =>

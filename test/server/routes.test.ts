@@ -62,7 +62,8 @@ test('a collection says how it is indexed', async () => {
       { first: 'bytes', us: 20 },
     ],
     recalls: [],
-    targets: [
+    targets: [],
+    gaps: [
       { recall: 0.95, gap: 0.4 },
       { recall: 0.99, gap: Number.POSITIVE_INFINITY },
     ],
@@ -86,7 +87,7 @@ test('a collection says how it is indexed', async () => {
       rows: 5000,
       queries: 300,
       first_stages: tuning.costs,
-      targets: [tuning.targets[0], { recall: 0.99, gap: null }],
+      targets: [tuning.gaps[0], { recall: 0.99, gap: null }],
     },
     last_error: { code: 'LG_OVER_BUDGET', message: 'no room', at },
   })
