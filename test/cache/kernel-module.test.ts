@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises'
 import { afterEach, expect, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
+import { arenaScratchAt } from '../../src/cache/kernel/layout.js'
 import { hasRelaxedSimd } from '../../src/cache/kernel-module.js'
 import { seededRandom } from '../../src/core/clock.js'
 import type { RecallContract } from '../../src/core/contract.js'
@@ -24,6 +26,19 @@ async function openPlainPool() {
 test('every Node that is supported has relaxed SIMD', () => {
   expect(hasRelaxedSimd).toBe(true)
 })
+
+test.each(['kernel.wasm', 'kernel-relaxed.wasm'])(
+  "%s keeps its constants below every thread's scratch area",
+  async (name) => {
+    const module = new WebAssembly.Module(await readFile(new URL(`../../dist/cache/${name}`, import.meta.url)))
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 65_536, shared: true })
+    const bytes = new Uint8Array(memory.buffer).fill(0xaa)
+    new WebAssembly.Instance(module, { env: { memory, abort: () => undefined } })
+    const written = bytes.findLastIndex((byte) => byte !== 0xaa)
+    expect(written).toBeGreaterThan(0)
+    expect(written).toBeLessThan(arenaScratchAt)
+  },
+)
 
 test.each(metrics)('without relaxed SIMD answers are the same, to the bit (%s)', async (metric) => {
   const relaxed = openPool({ workers: 0 })
