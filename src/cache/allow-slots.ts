@@ -81,7 +81,7 @@ export class AllowSlots {
   }
 
   #use(slot: Slot): void {
-    this.#slots.push(...this.#slots.splice(this.#slots.indexOf(slot), 1))
+    if (slot !== this.#slots.at(-1)) this.#slots.push(...this.#slots.splice(this.#slots.indexOf(slot), 1))
     slot.users++
   }
 

@@ -2,7 +2,7 @@
 import type { Column } from '../core/column.js'
 import { formatPredicate } from '../core/predicate.js'
 import { type BoundPredicate, bindPredicate } from '../core/predicate-bind.js'
-import type { AllowBitmap } from './allow-slots.js'
+import { type AllowBitmap, allowSlotCount } from './allow-slots.js'
 import type { MemoryBudget } from './budget.js'
 import { deletedRows } from './deleted-rows.js'
 import { evaluateFilter } from './filter.js'
@@ -19,12 +19,21 @@ export interface SearchedRows {
   readonly budget: MemoryBudget
 }
 
-/** Of versions in memory, for queries without a filter. */
-let wholeVersions = new WeakMap<readonly MaskedSegment[], readonly Place[]>()
+interface KnownPlaces {
+  /** One a segment: where its bitmap is, or that it has none or allows no row. Null: no segment has one. */
+  readonly marks: readonly number[] | null
+  readonly places: readonly Place[]
+}
+
+/** By the segments of versions in memory, and by filter. Blocks keep their list: what a scan knows of a list is looked up by it. */
+let knownVersions = new WeakMap<readonly MaskedSegment[], Map<string, KnownPlaces>>()
+
+/** Filters a version: as many as bitmaps are kept for. */
+const knownMax = allowSlotCount
 
 /** To be called when a segment has left memory: places would keep its arena from being given back. The next query of any version looks them up again. */
 export function forgetPlaces(): void {
-  wholeVersions = new WeakMap()
+  knownVersions = new WeakMap()
 }
 
 /** Where the version is, when every bitmap that takes is there: those are held. Null, and none is held, when one is to be filled. */
@@ -34,9 +43,9 @@ export function placesAtOnce(
   bitmaps: (AllowBitmap | null)[],
 ): readonly Place[] | null {
   const { segments } = target
-  const known = query.filter === null ? wholeVersions.get(segments) : undefined
-  if (known?.every(isStillThere)) return known
-  const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
+  const filterKey = keyOf(query)
+  const known = knownVersions.get(segments)?.get(filterKey)
+  if (known?.marks === null && known.places.every(isStillThere)) return known.places
   for (const { segment, maskKey } of segments) {
     const bitmap = isWhole(maskKey, query) ? null : segment.resident!.allow.acquireAtOnce(`${maskKey}\n${filterKey}`)
     if (bitmap === undefined) {
@@ -45,10 +54,32 @@ export function placesAtOnce(
     }
     bitmaps.push(bitmap)
   }
+  return placesUnder(target, filterKey, bitmaps)
+}
+
+const keyOf = ({ filter }: ShardQuery): string => (filter === null ? '' : formatPredicate(filter))
+
+/** @param bitmaps one a segment, null for all rows */
+function placesUnder(
+  target: SearchedRows,
+  filterKey: string,
+  bitmaps: readonly (AllowBitmap | null)[],
+): readonly Place[] {
+  let version = knownVersions.get(target.segments)
+  if (version === undefined) {
+    version = new Map()
+    knownVersions.set(target.segments, version)
+  }
+  const known = version.get(filterKey)
+  if (known?.marks?.every((mark, i) => mark === markOf(bitmaps[i]!)) === true && known.places.every(isStillThere))
+    return known.places
   const places = groupByPlace(shelve(target, bitmaps))
-  if (bitmaps.every((bitmap) => bitmap === null)) wholeVersions.set(segments, places)
+  if (version.size >= knownMax) version.clear()
+  version.set(filterKey, { marks: bitmaps.every((bitmap) => bitmap === null) ? null : bitmaps.map(markOf), places })
   return places
 }
+
+const markOf = (bitmap: AllowBitmap | null): number => (bitmap === null ? -1 : bitmap.count === 0 ? -2 : bitmap.offset)
 
 /** Segments, and originals alone, leave memory and come back elsewhere. */
 export const isStillThere = ({ shelves }: Place): boolean =>
@@ -67,7 +98,7 @@ export async function placesFiltered(
   options: { readonly signal: AbortSignal },
 ): Promise<readonly Place[]> {
   const filter = query.filter === null ? null : bindPredicate(query.filter, target.columns)
-  const filterKey = query.filter === null ? '' : formatPredicate(query.filter)
+  const filterKey = keyOf(query)
   for (const masked of target.segments) {
     const { segment, maskKey } = masked
     if (isWhole(maskKey, query)) {
@@ -85,7 +116,7 @@ export async function placesFiltered(
     bitmaps.push(bitmap)
     options.signal.throwIfAborted()
   }
-  return groupByPlace(shelve(target, bitmaps))
+  return placesUnder(target, filterKey, bitmaps)
 }
 
 /** @param bitmaps one a segment, null for all rows; segments without a row that may be returned are left out */
