@@ -51,7 +51,7 @@ export const bitsMissShare = 0.25
  * Clusters are left where that takes less than this share of the time: queries are farther from the rows than rows are, and look at more
  * clusters; some are asked again.
  */
-const leavingMax = 0.92
+const leavingMax = 0.95
 
 /** What distances of a query, and with them gaps, are multiples of: for dot, whose answers do not change with a query's length. */
 export const distanceUnit = (metric: Metric, query: Float32Array): number =>
