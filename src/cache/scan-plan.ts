@@ -115,7 +115,7 @@ function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number) {
   return made
 }
 
-/** One range a block; `cutRanges` makes more. */
+/** One range a block; `unitsOf` makes more. */
 export function planScan(job: ScanJob): ScanPlan {
   const { query, k, contract, choice } = job
   const dimension = query.length
@@ -160,8 +160,22 @@ function firstStageBytes(block: BlockSummary, stage: number): number {
 /** Positions of which any number may survive. */
 export const survivorRangeRows = (k: number): number => Math.floor((hitsRoom - k) / groupRows) * groupRows
 
-/** Cuts ranges down to `bytesMax`, as far as whole chunks of rows allow. */
-export function cutRanges(ranges: readonly PlannedRange[], bytesMax: number): PlannedRange[] {
+/** Ranges whose first stage reads about `bytes` together: a large one is cut, as far as whole chunks of rows allow, unless rows may be missed. */
+export function unitsOf(plan: ScanPlan, bytes: number): ScanRange[][] {
+  const units: ScanRange[][] = []
+  let room = 0
+  for (const range of plan.mayMiss ? plan.ranges : cutRanges(plan.ranges, bytes)) {
+    if (room < range.bytes) {
+      units.push([])
+      room = bytes
+    }
+    units.at(-1)!.push(range)
+    room -= range.bytes
+  }
+  return units
+}
+
+function cutRanges(ranges: readonly PlannedRange[], bytesMax: number): PlannedRange[] {
   return ranges.flatMap((range) => {
     const { rowBytes } = range
     const step = Math.max(1, Math.floor(bytesMax / (rowBytes * chunkRows))) * chunkRows

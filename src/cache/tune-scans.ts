@@ -149,7 +149,9 @@ export async function tuneScans(
   for (const k of timedTargets.ks.filter((k) => k === timed.k || k * 10 <= rows)) {
     // Queries may be farther from the rows than rows are from each other.
     const far = trials.find((trial) => trial.k === k)?.tried.toSorted((a, b) => b.last - a.last)
-    const subjects = (far?.map(({ row }) => row) ?? heldOut).slice(0, timedTargets.queries)
+    const third = far?.slice(0, Math.ceil(far.length / 3)).map(({ row }) => row) ?? heldOut
+    const every = Math.max(1, Math.floor(third.length / timedTargets.queries))
+    const subjects = third.filter((_, i) => i % every === 0).slice(0, timedTargets.queries)
     for (const recall of timedTargets.recalls) {
       const ways = (firsts.includes('bits') ? [proven, 'bits' as const] : [proven]).flatMap((first) => {
         const gap = gapFor(recalls, { recall, first, k })

@@ -27,7 +27,7 @@ export interface MeasuredRecall {
   readonly points: readonly { readonly gap: number; readonly recall: number }[]
 }
 
-/** Ways to answer a target, by the mean microseconds they take for rows with far neighbours. */
+/** Ways to answer a target, by the mean microseconds they take; where there are clusters, for rows with far neighbours. */
 export interface MeasuredTarget {
   readonly k: number
   readonly recall: number
@@ -129,11 +129,11 @@ export function cheapestProof({ costs }: Pick<Tuning, 'costs'>): FirstStage {
   return cost.first
 }
 
-/** The measurements for the numbers of neighbours next below and above k. */
+/** The measurements for the numbers of neighbours next below and above k; none where it is above all. */
 function around(recalls: readonly MeasuredRecall[], k: number): readonly MeasuredRecall[] {
-  const below = recalls.findLast((measured) => measured.k <= k)
   const above = recalls.find((measured) => measured.k >= k)
-  return [below ?? above, above ?? below].flatMap((measured) => measured ?? [])
+  if (above === undefined) return []
+  return [recalls.findLast((measured) => measured.k <= k) ?? above, above]
 }
 
 /** For people: what usual targets of 10 neighbours come to. */

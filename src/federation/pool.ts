@@ -14,17 +14,16 @@ import {
   runEncode,
   runScan,
   runTraining,
-  type ScanRange,
 } from '../cache/kernel.js'
-import { cutRanges, planScan, type ScanPlan } from '../cache/scan-plan.js'
+import { planScan, type ScanPlan, unitsOf } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
 import { type ScanDone, ScansAhead } from './scans-ahead.js'
 import { Slots } from './slots.js'
 
 /**
- * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer; a thread that
- * answers a query alone may take longer, for every hand-over costs again.
+ * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer, unless it is a block
+ * that may only be scanned whole; a thread that answers a query alone may take longer, for every hand-over costs again.
  */
 const unitMs = { shared: 2, alone: 5 }
 /** Tasks a thread has been given: the one it runs and one that it finds when it is done, whatever the main thread is doing. */
@@ -185,8 +184,7 @@ class WorkerPool implements KernelExecutor {
     const sharesMax = plan.mayMiss ? 1 : this.#slots.idleThreads
     const shares = Math.max(1, Math.min(sharesMax, Math.floor(estimatedMs / shareMs)))
     const unitBytes = rate * (shares === 1 && this.workers > 0 ? unitMs.alone : unitMs.shared)
-    const pieces = plan.mayMiss ? plan.ranges : cutRanges(plan.ranges, unitBytes)
-    await this.#runUnits(group(pieces, unitBytes), shares, options, async (ranges, slot, waitedMs) => {
+    await this.#runUnits(unitsOf(plan, unitBytes), shares, options, async (ranges, slot, waitedMs) => {
       const begin = plan.mayMiss ? { before: hits } : { distanceMax: hitsThreshold(hits, job.k, job.distanceMax) }
       const work = { ...plan.work, ...begin, ranges }
       const started = performance.now()
@@ -335,21 +333,6 @@ function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: n
     scanMs,
     waitMs,
   }
-}
-
-/** Joins small ranges into units of about `bytes`. */
-function group(ranges: readonly (ScanRange & { readonly bytes: number })[], bytes: number): ScanRange[][] {
-  const units: ScanRange[][] = []
-  let room = 0
-  for (const range of ranges) {
-    if (room < range.bytes) {
-      units.push([])
-      room = bytes
-    }
-    units.at(-1)!.push(range)
-    room -= range.bytes
-  }
-  return units
 }
 
 async function measureRoundTrip(threads: Piscina<WorkerTask>, workers: number): Promise<number> {

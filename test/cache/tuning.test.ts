@@ -296,6 +296,10 @@ test('a target takes the least gap that finds enough for as many neighbours', ()
     choice: { gap: Number.POSITIVE_INFINITY },
     recall: 1,
   })
+  expect(target(0.5, 11), 'more neighbours than were measured').toMatchObject({
+    choice: { gap: Number.POSITIVE_INFINITY },
+    recall: 1,
+  })
   expect(target(0.9, 10, measured, false).choice.gap).toBe(Number.POSITIVE_INFINITY)
   expect(target(0.9, 10, { ...measured, recalls: [] }).choice.gap).toBe(Number.POSITIVE_INFINITY)
   const bits = { ...measured, targets: [{ k: 10, recall: 0.5, ways: [way('bits', true), way('bits', false)] }] }
@@ -315,7 +319,7 @@ test('a target is answered in the way that was fastest for the likest one', () =
   expect(choice(0.9, 10, false), 'a filter').toEqual({ first: 'bits', gap: all })
   expect(choice(0.96, 10), 'no gap finds so much').toEqual({ first: 'bits', gap: all })
   expect(choice(0.98, 10)).toEqual({ first: 'prefix', gap: all })
-  expect(choice(0.9, 40)).toEqual({ first: 'bits', gap: all })
+  expect(choice(0.9, 100)).toEqual({ first: 'bits', gap: all })
   expect(choice(0.9, 1)).toMatchObject({ first: 'prefix' })
   const hardly = [{ k: 10, recall: 0.9, ways: [{ ...way('prefix', true), us: 9.7 }, way('bits', false)] }]
   expect(tunedScan({ ...measured, targets: hardly }, { kind: 'target', recall: 0.9 }, 10, true).choice.gap).toBe(all)
