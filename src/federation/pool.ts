@@ -1,6 +1,5 @@
 import { setImmediate as onNextTurn } from 'node:timers'
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import { Piscina } from 'piscina'
 import { finishBlock, summarizeBlock } from '../cache/block.js'
 import { type Compared, type CompareWork, compareRows } from '../cache/compare-rows.js'
 import type { BegunScan, EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
@@ -20,6 +19,7 @@ import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
 import { type ScanDone, ScansAhead } from './scans-ahead.js'
 import { Slots } from './slots.js'
+import { Threads } from './threads.js'
 
 /**
  * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer, unless it is a block
@@ -43,7 +43,7 @@ const pingCount = 15
 const pingPauseMs = 2
 /** A round trip that was measured longer was measured on a machine that was busy with something else. */
 const roundTripMsMax = 0.5
-/** Stands for the round trip until it is measured. */
+/** Stands for the round trip until it is measured, or where it cannot be. */
 const roundTripMsGuess = 0.1
 
 /** Failures a thread, while all are told to forget an arena, that dying does not explain any more. */
@@ -61,15 +61,15 @@ export function openPool(options: { readonly workers: number }): KernelExecutor 
 class WorkerPool implements KernelExecutor {
   readonly workers: number
   readonly scratchSlots: number
-  readonly #threads: Piscina<WorkerTask> | null
+  readonly #threads: Threads | null
   /** Null without threads. */
   readonly #ahead: ScansAhead | null
   readonly #slots: Slots
   #closed = false
-  /** Resolves to the median time of an empty task, milliseconds; without threads, to the length of a turn. */
-  readonly #roundTrip: Promise<number>
   /** Cheaper scans than this run inline at once: without threads those of one turn, else those cheaper than a round trip. */
   #inlineMsMax = unitMs.shared
+  /** Resolves when it is known how long a round trip is. Threads are spared other tasks until then. */
+  readonly #measured: Promise<void>
   /** Whether a scan dearer than a round trip has run inline since the event loop's last turn. */
   #hasTakenTurn = false
   /**
@@ -84,25 +84,17 @@ class WorkerPool implements KernelExecutor {
     this.scratchSlots = workers === 0 ? slots : slots + 1
     this.#ahead = workers === 0 ? null : new ScansAhead(slots)
     this.#slots = new Slots(workers, tasksPerThread)
-    this.#threads =
-      workers === 0
-        ? null
-        : new Piscina<WorkerTask>({
-            filename: new URL('./worker.js', import.meta.url).href,
-            minThreads: workers,
-            maxThreads: workers,
-            concurrentTasksPerWorker: tasksPerThread,
-          })
-    this.#roundTrip = this.#threads === null ? Promise.resolve(unitMs.shared) : measureRoundTrip(this.#threads, workers)
-    if (this.#threads !== null) this.#inlineMsMax = roundTripMsGuess
-    this.#roundTrip.then(
-      (ms) => {
-        this.#inlineMsMax = ms
-      },
-      () => {
-        // A pool whose threads cannot start rejects its first job with the cause.
-      },
-    )
+    this.#threads = workers === 0 ? null : new Threads({ count: workers, tasksPerThread })
+    this.#measured = this.#threads === null ? Promise.resolve() : this.#measureRoundTrip(this.#threads)
+  }
+
+  async #measureRoundTrip(threads: Threads): Promise<void> {
+    this.#inlineMsMax = roundTripMsGuess
+    try {
+      this.#inlineMsMax = await measureRoundTrip(threads, this.workers)
+    } catch {
+      // A guess will do; where threads cannot start, the first task that needs one says why.
+    }
   }
 
   async encode(job: EncodeJob, options: CallOptions): Promise<void> {
@@ -176,7 +168,7 @@ class WorkerPool implements KernelExecutor {
     const plan = planScan(job)
     const rate = this.#rate(job, plan)
     const estimatedMs = plan.bytes / rate
-    if (this.#threads !== null) await this.#roundTrip
+    await this.#measured
     let hits = noHits
     let scanMs = 0
     let waitMs = 0
@@ -227,9 +219,9 @@ class WorkerPool implements KernelExecutor {
     const told = new Set<number>()
     let failures = 0
     // A thread that dies has forgotten, and the one in its place never knew.
-    while (!this.#closed && threads.threads.some(({ threadId }) => !told.has(threadId))) {
+    while (!this.#closed && threads.all.some(({ threadId }) => !told.has(threadId))) {
       // Each goes to the thread that has fewest tasks, so that together they reach all that are not busy.
-      const tasks = threads.threads.map(() => threads.run({ kind: 'forget', arenaId }))
+      const tasks = threads.all.map(() => threads.run({ kind: 'forget', arenaId }))
       for (const outcome of await Promise.allSettled(tasks)) {
         if (outcome.status === 'fulfilled') told.add(outcome.value.threadId)
         else if (++failures > forgetFailuresMax * this.workers)
@@ -286,25 +278,27 @@ class WorkerPool implements KernelExecutor {
   async #dispatch<Task extends WorkerTask>(task: Task): Promise<WorkerReplies[Task['kind']]> {
     const threads = this.#threads
     if (threads === null) throw new GatewayError('LG_INTERNAL', 'a task was dispatched without worker threads')
+    let first: unknown
     try {
       return await threads.run(task)
     } catch (cause) {
       if (task.kind === 'train')
         throw new GatewayError('LG_INTERNAL', 'a worker thread failed while training', { cause })
       // The thread's scratch area is this task's own and the arena holds nothing half-written that is ever read.
+      first = cause
     }
     try {
       return await threads.run(task)
-    } catch (cause) {
-      throw new GatewayError('LG_INTERNAL', 'a worker thread failed twice on the same task', { cause })
+    } catch {
+      // Why no other thread came says less.
+      throw new GatewayError('LG_INTERNAL', 'a worker thread failed twice on the same task', { cause: first })
     }
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#slots.close()
-    await this.#roundTrip.catch(() => undefined) // threads that cannot start have nothing to finish
-    // Tasks are short, so they are let finish: destroy() would make their late replies an error event that nobody awaits.
+    await this.#measured
     await Promise.all([this.#threads?.close(), this.#ahead?.close()])
   }
 }
@@ -335,7 +329,8 @@ function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: n
   }
 }
 
-async function measureRoundTrip(threads: Piscina<WorkerTask>, workers: number): Promise<number> {
+/** Resolves to the median time of an empty task, milliseconds; rejects when a thread dies meanwhile. */
+async function measureRoundTrip(threads: Threads, workers: number): Promise<number> {
   // One task a thread waits until all of them have started.
   await Promise.all(Array.from({ length: workers }, () => threads.run({ kind: 'ping' })))
   const times: number[] = []

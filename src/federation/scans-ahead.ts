@@ -1,11 +1,11 @@
 /** Short scans that a thread may have done by the time the main thread comes to them (docs/adr/0017). */
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
-import { Piscina } from 'piscina'
 import type { ArenaHandle } from '../cache/executor.js'
 import type { Hits, ScanWork } from '../cache/kernel.js'
 import type { WorkerTask } from './messages.js'
 import { ringBytes, ScanRing } from './scan-ring.js'
 import type { RingMessage } from './scan-thread.js'
+import { Threads } from './threads.js'
 
 /** A thread that could not start, or died, is not started again sooner. */
 const restartMs = 1000
@@ -54,7 +54,7 @@ export class ScansAhead {
   readonly #abandoned: { readonly entry: number; readonly over: () => void }[] = []
   #abandonedTimer: NodeJS.Timeout | null = null
   /** With one thread, which serves the ring as its only task. */
-  #pool: Piscina<WorkerTask> | null = null
+  #threads: Threads | null = null
   #thread: Thread | null = null
   #served: Promise<void> = Promise.resolve()
   #startedMs = Number.NEGATIVE_INFINITY
@@ -169,18 +169,14 @@ export class ScansAhead {
   #start(): void {
     if (this.#thread !== null || performance.now() - this.#startedMs < restartMs) return
     this.#startedMs = performance.now()
-    this.#pool ??= new Piscina<WorkerTask>({
-      filename: new URL('./worker.js', import.meta.url).href,
-      minThreads: 1,
-      maxThreads: 1,
-    })
+    this.#threads ??= new Threads({ count: 1, tasksPerThread: 1 })
     const { port1: port, port2 } = new MessageChannel()
     const thread: Thread = { port, known: new Set(), forgetting: [] }
     port.on('message', () => thread.forgetting.shift()?.resolve())
     port.unref()
     this.#thread = thread
     const task: WorkerTask = { kind: 'serve', memory: this.#memory, port: port2, slot: this.#slot }
-    this.#served = this.#pool.run(task, { transferList: [port2] }).then(
+    this.#served = this.#threads.run(task, [port2]).then(
       () => this.#gone(thread),
       () => this.#gone(thread), // what it had begun is scanned again by who asked
     )
@@ -214,7 +210,7 @@ export class ScansAhead {
     this.#closed = true
     this.#ring.close()
     await this.#served
-    await this.#pool?.close()
+    await this.#threads?.close()
   }
 }
 

@@ -73,4 +73,4 @@ export class Slots {
   }
 }
 
-const closedError = (): GatewayError => new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')
+export const closedError = (): GatewayError => new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')

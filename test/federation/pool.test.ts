@@ -30,14 +30,15 @@ afterEach(async () => {
   for (const executor of opened.splice(0)) await executor.close()
 })
 
-/** A collection whose plain scan of all rows takes several units of work. */
+/** A collection whose plain scan of all rows takes several units of work, with room for the scratch areas of so many slots. */
 async function open(
   workers: number,
   rowsStored = rows,
+  scratchSlots = 0,
 ): Promise<{ executor: KernelExecutor; stored: StoredCollection }> {
   const executor = openPool({ workers })
   opened.push(executor)
-  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: executor.scratchSlots })
+  const pool = new ArenaPool({ bytesMax: 100_000_000, scratchSlots: Math.max(scratchSlots, executor.scratchSlots) })
   const stored = vectors.subarray(0, rowsStored * dimension)
   const options = { vectors: stored, dimension, metric: 'l2', quantized: false, blockRows: 20_000 } as const
   return { executor, stored: await storeCollection(executor, pool, options) }
@@ -187,6 +188,65 @@ test('workers that die again and again fail the query with LG_INTERNAL, and the 
   await threads[0]!.terminate()
   await failing
   process.off('worker', killOnceReady)
+  expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+/** Kills every thread that is started, before it is ready, until it is called off. */
+function killStarting(): () => void {
+  const kill = (thread: Worker): void => void thread.terminate()
+  process.on('worker', kill)
+  const off = () => void process.off('worker', kill)
+  onTestFinished(off)
+  return off
+}
+
+test('queries that wait for a thread that dies as it starts fail with LG_INTERNAL, and the next one works', async () => {
+  const { value, threads } = await threadsOf(() => open(1))
+  const { executor, stored } = value
+  await search(executor, stored, request)
+  const callOff = killStarting()
+  const failing = Array.from({ length: 4 }, () =>
+    expect(search(executor, stored, request)).rejects.toMatchObject({ code: 'LG_INTERNAL' }),
+  )
+  await threads[0]!.terminate()
+  await Promise.all(failing)
+  callOff()
+  expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+test('where no thread can be started, queries fail with LG_INTERNAL, until one can be', async () => {
+  const { stored } = await open(0, rows, 6)
+  const callOff = killStarting()
+  const executor = openPool({ workers: 2 })
+  opened.push(executor)
+  for (let i = 0; i < 3; i++)
+    await expect(search(executor, stored, request)).rejects.toMatchObject({
+      code: 'LG_INTERNAL',
+      cause: { message: expect.stringContaining('worker') },
+    })
+  callOff()
+  expect(await search(executor, stored, request)).toEqual(expected)
+})
+
+test('a thread that dies while the way to it is timed costs no query', async () => {
+  const { stored } = await open(0, rows, 4)
+  for (const ms of [0, 20, 40, 60]) {
+    const { value: executor, threads } = await threadsOf(async () => {
+      const executor = openPool({ workers: 1 })
+      await new Promise((resolve) => setTimeout(resolve, ms))
+      return executor
+    })
+    opened.push(executor)
+    await threads[0]!.terminate()
+    expect(await search(executor, stored, request)).toEqual(expected)
+  }
+})
+
+test('a thread that fails without a task ends no process', async () => {
+  const { value, threads } = await threadsOf(() => open(1))
+  const { executor, stored } = value
+  await search(executor, stored, request)
+  threads[0]!.emit('error', new Error('out of memory'))
   expect(await search(executor, stored, request)).toEqual(expected)
 })
 

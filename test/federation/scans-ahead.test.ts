@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { noHits, runScan, type ScanRange } from '../../src/cache/kernel.js'
 import { planScan } from '../../src/cache/scan-plan.js'
@@ -149,6 +149,31 @@ test('a thread that dies takes no answer with it, and another one comes', async 
   await Promise.all(threads.map((thread) => thread.terminate()))
   for (const { begun: one, hits } of begun) expect(opened.ahead.finish(one!, 1).hits).toEqual(hits)
   await new Promise((resolve) => setTimeout(resolve, 1000))
+  await untilServed(opened)
+})
+
+test('another one comes also when the next dies as it starts', async () => {
+  const threads: Worker[] = []
+  let isKilling = false
+  const remember = (thread: Worker): void => {
+    threads.push(thread)
+    if (isKilling) void thread.terminate()
+  }
+  process.on('worker', remember)
+  onTestFinished(() => void process.off('worker', remember))
+  const opened = await open()
+  await untilServed(opened)
+  isKilling = true
+  await threads[0]!.terminate()
+  await vi.waitFor(
+    async () => {
+      for (const { begun, hits } of await opened.beginMany(2)) expect(opened.ahead.finish(begun, 1).hits).toEqual(hits)
+      // The second is started at once, the third for these.
+      expect(threads.length).toBeGreaterThan(2)
+    },
+    { timeout: 10_000, interval: 100 },
+  )
+  isKilling = false
   await untilServed(opened)
 })
 
