@@ -4,7 +4,7 @@
  */
 import type { RecallContract } from '../core/contract.js'
 import type { Compared, CompareWork } from './compare-rows.js'
-import type { Survivors, UnreadRange } from './kernel.js'
+import type { Survivors, UnreadRange } from './scan-hits.js'
 import type { TrainingCall } from './training-call.js'
 
 /** One pooled shared WebAssembly memory. Structured-cloneable. */

@@ -16,8 +16,9 @@ import {
   stageExact,
   stagePrefix,
 } from './kernel/layout.js'
-import { noHits, type ScanRange, type ScanWork } from './kernel.js'
+import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
+import { noHits } from './scan-hits.js'
 import { bitsMissShare } from './tuning.js'
 
 /**

@@ -2,7 +2,8 @@
 
 import type { Compared, CompareWork } from '../cache/compare-rows.js'
 import type { ArenaHandle } from '../cache/executor.js'
-import type { EncodeWork, Hits, ScanWork } from '../cache/kernel.js'
+import type { EncodeWork, ScanWork } from '../cache/kernel.js'
+import type { Hits } from '../cache/scan-hits.js'
 import type { TrainingCall } from '../cache/training-call.js'
 import type { ServeScans } from './scan-thread.js'
 

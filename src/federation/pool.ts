@@ -4,16 +4,8 @@ import { finishBlock, summarizeBlock } from '../cache/block.js'
 import { type Compared, type CompareWork, compareRows } from '../cache/compare-rows.js'
 import type { BegunScan, EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
 import { groupRows } from '../cache/kernel/layout.js'
-import {
-  type EncodeWork,
-  type Hits,
-  hitsThreshold,
-  mergeHits,
-  noHits,
-  runEncode,
-  runScan,
-  runTraining,
-} from '../cache/kernel.js'
+import { type EncodeWork, runEncode, runScan, runTraining } from '../cache/kernel.js'
+import { type Hits, hitsThreshold, mergeHits, noHits } from '../cache/scan-hits.js'
 import { planScan, type ScanPlan, unitsOf } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'

@@ -2,7 +2,8 @@
  * Short scans passed from the main thread to another through shared memory: a message there and back costs as much of the
  * main thread's time as the scan itself (docs/adr/0017).
  */
-import { type Hits, noHits, type ScanRange, type ScanWork } from '../cache/kernel.js'
+import type { ScanRange, ScanWork } from '../cache/kernel.js'
+import { type Hits, noHits } from '../cache/scan-hits.js'
 
 /** Scans that may be under way. */
 export const entriesMax = 16

@@ -1,7 +1,8 @@
 /** Short scans that a thread may have done by the time the main thread comes to them (docs/adr/0017). */
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { ArenaHandle } from '../cache/executor.js'
-import type { Hits, ScanWork } from '../cache/kernel.js'
+import type { ScanWork } from '../cache/kernel.js'
+import type { Hits } from '../cache/scan-hits.js'
 import type { WorkerTask } from './messages.js'
 import { ringBytes, ScanRing } from './scan-ring.js'
 import type { RingMessage } from './scan-thread.js'
