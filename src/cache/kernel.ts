@@ -12,7 +12,15 @@ import {
 } from './kernel/layout.js'
 import { kernelModule } from './kernel-module.js'
 import { padDimension } from './padding.js'
-import { type Hits, hitsThreshold, mergeHits, noSurvivors } from './scan-hits.js'
+import {
+  type Hits,
+  hitsThreshold,
+  joinSurvivors,
+  mergeHits,
+  noHits,
+  type Survivors,
+  type UnreadRange,
+} from './scan-hits.js'
 import type { TrainingCall, TrainingKernel } from './training-call.js'
 
 /** The module's exports (src/cache/kernel/index.ts). Pointers are byte offsets in the arena. */
@@ -123,11 +131,11 @@ export interface ScanWork {
   readonly tail: number
   /** See ScanChoice; Infinity misses nothing. */
   readonly gap: number
-  /** What earlier ranges of the same scan had: the first of these goes on under its threshold, and the result has both. */
-  readonly before: Hits
+  /** Distances, ascending, of the best rows of ranges that were scanned before these: no row farther than the k-th of all matters. The result is without them. */
+  readonly before: Float64Array
 }
 
-/** Scans the ranges one after the other, each under the threshold that the ones before it have left. */
+/** Scans the ranges one after the other, each under the threshold that all before it have left. */
 export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork): Hits {
   const instance = instanceOf(memory)
   const { kernel, f32, u32 } = instance
@@ -137,10 +145,12 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
   f32.set(work.query, queryAt)
   f32.fill(0, queryAt + work.query.length, queryAt + padded)
   kernel.prepare(scratch, work.codebook, work.metric, padded, work.stage)
-  let hits = work.before
-  let { bytesRead } = hits
+  let hits = noHits
+  let bytesRead = 0
+  const survivors: Survivors[] = []
+  const unread: UnreadRange[] = []
+  let distanceMax = hitsThreshold(hits, work.before, work)
   for (const range of work.ranges) {
-    const distanceMax = hitsThreshold(hits, work.k, work.distanceMax)
     // Ranks that come while the kernel runs may have come too late for it.
     const ranked = Atomics.load(u32, (range.block + blockRankedAt) / 4) === 1
     const count = kernel.scan(
@@ -157,18 +167,19 @@ export function runScan(memory: WebAssembly.Memory, slot: number, work: ScanWork
       work.gap,
     )
     bytesRead += kernel.rowsLooked() * range.rowBytes
+    if (range.vectors === 0) {
+      const left = kernel.survivorCount()
+      if (left < 0) unread.push({ index: range.index, from: range.from, to: range.to })
+      else if (left > 0) survivors.push(readSurvivors(instance, scratch, range.index, work.k, left))
+    }
+    if (count === 0) continue
     const lost = ranked || range.vectors === 0 ? Number.POSITIVE_INFINITY : kernel.lostDistance()
-    if (count === 0 && range.vectors !== 0) continue
-    const found = readHits(instance, scratch, range.index, count, lost)
-    const survived =
-      range.vectors === 0
-        ? { ...found, ...readSurvivors(instance, scratch, range, work.k, kernel.survivorCount()) }
-        : found
-    hits = mergeHits(hits, survived, work.k)
+    hits = mergeHits(hits, readHits(instance, scratch, range.index, count, lost), work.k)
+    distanceMax = hitsThreshold(hits, work.before, work)
   }
-  // Not spread: a literal that overwrites what it spread is a slow call in V8, and this one is made for every query.
-  const { distances, blocks, rows, lost, survivors, unread } = hits
-  return { distances, blocks, rows, lost, bytesRead, survivors, unread }
+  const { distances, blocks, rows, lost } = hits
+  const joined = survivors.length === 0 ? survivors : [joinSurvivors(survivors, distanceMax)]
+  return { distances, blocks, rows, lost, bytesRead, survivors: joined, unread }
 }
 
 function readHits({ f64, u32 }: Instance, scratch: number, index: number, count: number, lost: number): Hits {
@@ -179,25 +190,12 @@ function readHits({ f64, u32 }: Instance, scratch: number, index: number, count:
     distances[i] = f64[(start + i * hitBytes) / 8]!
     rows[i] = u32[(start + i * hitBytes) / 4 + 3]!
   }
-  return {
-    distances,
-    blocks: new Uint32Array(count).fill(index),
-    rows,
-    lost,
-    bytesRead: 0,
-    survivors: noSurvivors,
-    unread: [],
-  }
+  const blocks = new Uint32Array(count).fill(index)
+  return { distances, blocks, rows, lost, bytesRead: 0, survivors: [], unread: [] }
 }
 
-function readSurvivors(
-  { f64, u32 }: Instance,
-  scratch: number,
-  { index, from, to }: ScanRange,
-  k: number,
-  count: number,
-): Pick<Hits, 'survivors' | 'unread'> {
-  if (count < 0) return { survivors: noSurvivors, unread: [{ index, from, to }] }
+/** They are behind room for k hits. */
+function readSurvivors({ f64, u32 }: Instance, scratch: number, index: number, k: number, count: number): Survivors {
   const start = scratch + scratchHitsAt + k * hitBytes
   const lowers = new Float64Array(count)
   const positions = new Uint32Array(count)
@@ -208,7 +206,7 @@ function readSurvivors(
     positions[i] = u32[at / 4 + 2]!
     rows[i] = u32[at / 4 + 3]!
   }
-  return { survivors: { lowers, blocks: new Uint32Array(count).fill(index), rows, positions }, unread: [] }
+  return { lowers, blocks: new Uint32Array(count).fill(index), rows, positions }
 }
 
 /** Runs one step of training. What it reads and writes lies in the arena. */

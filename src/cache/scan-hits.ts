@@ -29,13 +29,13 @@ export interface Hits {
   readonly lost: number
   /** Bytes that the first stage read. */
   readonly bytesRead: number
-  /** All that the k best may be among, besides hits with distances. */
-  readonly survivors: Survivors
+  /** All that the k best may be among, besides hits with distances. One of each scan. */
+  readonly survivors: readonly Survivors[]
   /** Ranges with more survivors than fit; none of theirs is here. */
   readonly unread: readonly UnreadRange[]
 }
 
-export const noSurvivors: Survivors = {
+const noSurvivors: Survivors = {
   lowers: new Float64Array(0),
   blocks: new Uint32Array(0),
   rows: new Uint32Array(0),
@@ -48,33 +48,49 @@ export const noHits: Hits = {
   rows: new Uint32Array(0),
   lost: Number.POSITIVE_INFINITY,
   bytesRead: 0,
-  survivors: noSurvivors,
+  survivors: [],
   unread: [],
 }
 
-/** Distance that a row must not exceed to matter, given hits so far. */
-export const hitsThreshold = (hits: Hits, k: number, distanceMax: number): number =>
-  hits.distances.length >= k ? Math.min(distanceMax, hits.distances[k - 1]!) : distanceMax
-
-function joinSurvivors(a: Survivors, b: Survivors): Survivors {
-  if (a.lowers.length === 0) return b
-  if (b.lowers.length === 0) return a
-  const lowers = new Float64Array(a.lowers.length + b.lowers.length)
-  lowers.set(a.lowers)
-  lowers.set(b.lowers, a.lowers.length)
-  return {
-    lowers,
-    blocks: joinWords(a.blocks, b.blocks),
-    rows: joinWords(a.rows, b.rows),
-    positions: joinWords(a.positions, b.positions),
-  }
+/** Distance that a row must not exceed to matter, given hits so far and the ascending distances of other rows. */
+export function hitsThreshold(
+  hits: Hits,
+  others: Float64Array,
+  { k, distanceMax }: { readonly k: number; readonly distanceMax: number },
+): number {
+  const { distances } = hits
+  if (distances.length + others.length < k) return distanceMax
+  if (others.length === 0) return Math.min(distanceMax, distances[k - 1]!)
+  let i = 0
+  let j = 0
+  let kth = distanceMax
+  while (i + j < k) kth = j === others.length || distances[i]! <= others[j]! ? distances[i++]! : others[j++]!
+  return Math.min(distanceMax, kth)
 }
 
-function joinWords(a: Uint32Array, b: Uint32Array): Uint32Array {
-  const joined = new Uint32Array(a.length + b.length)
-  joined.set(a)
-  joined.set(b, a.length)
-  return joined
+/** Those of all that are within the threshold. */
+export function joinSurvivors(all: readonly Survivors[], threshold: number): Survivors {
+  if (all.length === 0) return noSurvivors
+  const room = all.reduce((sum, { lowers }) => sum + lowers.length, 0)
+  const lowers = new Float64Array(room)
+  const blocks = new Uint32Array(room)
+  const rows = new Uint32Array(room)
+  const positions = new Uint32Array(room)
+  let count = 0
+  for (const some of all)
+    for (let i = 0; i < some.lowers.length; i++) {
+      if (some.lowers[i]! > threshold) continue
+      lowers[count] = some.lowers[i]!
+      blocks[count] = some.blocks[i]!
+      rows[count] = some.rows[i]!
+      positions[count++] = some.positions[i]!
+    }
+  return {
+    lowers: lowers.slice(0, count),
+    blocks: blocks.slice(0, count),
+    rows: rows.slice(0, count),
+    positions: positions.slice(0, count),
+  }
 }
 
 /** Merges two results of the same query, keeping all rows as near as the k-th. */
@@ -104,7 +120,10 @@ export function mergeHits(a: Hits, b: Hits, k: number): Hits {
     rows: rows.subarray(0, count),
     lost: Math.min(a.lost, b.lost),
     bytesRead: a.bytesRead + b.bytesRead,
-    survivors: joinSurvivors(a.survivors, b.survivors),
-    unread: a.unread.length === 0 ? b.unread : [...a.unread, ...b.unread],
+    survivors: joinLists(a.survivors, b.survivors),
+    unread: joinLists(a.unread, b.unread),
   }
 }
+
+const joinLists = <T>(a: readonly T[], b: readonly T[]): readonly T[] =>
+  a.length === 0 ? b : b.length === 0 ? a : [...a, ...b]

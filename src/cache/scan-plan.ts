@@ -60,19 +60,30 @@ export interface ScanPlan {
   readonly clustered: boolean
   /**
    * Whether a row may be missed. Which one then depends on the thresholds it met: for the same answer whatever the threads do
-   * (law 3), ranges are scanned whole, in their order, each under the threshold that the ones before it have left.
+   * (law 3), ranges are scanned as they are, in their order, each under the threshold that the ones before it have left.
    */
   readonly mayMiss: boolean
 }
 
-/** What is known of a list of blocks; ranges by stage, once they were asked for. */
+/**
+ * Where rows may be missed, a block without clusters is cut into ranges of which the first stage reads no more than this: 1 to 3 ms,
+ * so that others need not wait for all of it. Clusters are visited in an order of their own, so a block with clusters stays whole.
+ */
+const pieceBytes = 4 * 2 ** 20
+
+interface PlannedRanges {
+  readonly ranges: readonly PlannedRange[]
+  readonly bytes: number
+}
+
+/** What is known of a list of blocks; ranges by stage and whether rows may be missed, once they were asked for. */
 interface KnownBlocks {
   readonly summaries: readonly BlockSummary[]
   readonly dimension: number
   readonly metric: number
   readonly rows: number
   readonly clustered: boolean
-  readonly ranges: Map<number, { readonly ranges: readonly PlannedRange[]; readonly bytes: number }>
+  readonly ranges: Map<number, PlannedRanges>
 }
 
 /** Queries come with the same lists again and again. */
@@ -102,21 +113,24 @@ function knownBlocks({ arena: { memory }, blocks, codebook, query }: ScanJob): K
   return made
 }
 
-function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number) {
-  const planned = known.ranges.get(stage)
+function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number, mayMiss: boolean): PlannedRanges {
+  const key = mayMiss ? ~stage : stage
+  const planned = known.ranges.get(key)
   if (planned !== undefined) return planned
   const ranges = known.summaries.flatMap((summary, index): PlannedRange[] => {
     const { block, vectors, allow, range } = blocks[index]!
     const rowBytes = firstStageBytes(summary, stage)
     const { from, to } = range ?? { from: 0, to: summary.rows }
-    return to > from ? [{ index, block, vectors, allow, from, to, rowBytes, bytes: (to - from) * rowBytes }] : []
+    if (to <= from) return []
+    const whole = [{ index, block, vectors, allow, from, to, rowBytes, bytes: (to - from) * rowBytes }]
+    return mayMiss && summary.clusters === 0 ? cutRanges(whole, pieceBytes) : whole
   })
   const made = { ranges, bytes: ranges.reduce((sum, range) => sum + range.bytes, 0) }
-  known.ranges.set(stage, made)
+  known.ranges.set(key, made)
   return made
 }
 
-/** One range a block; `unitsOf` makes more. */
+/** As few ranges as may be; `unitsOf` makes more. */
 export function planScan(job: ScanJob): ScanPlan {
   const { query, k, contract, choice } = job
   const dimension = query.length
@@ -127,8 +141,9 @@ export function planScan(job: ScanJob): ScanPlan {
   const first = choice?.first ?? usualStage(contract, dimension, known.summaries)
   assert(first !== 'bits' || contract.kind !== 'exact', '1-bit codes prove nothing')
   const stage = stages[first]
-  const { ranges, bytes } = rangesOf(job, known, stage)
   const gap = contract.kind === 'target' ? (choice?.gap ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY
+  const mayMiss = stage === stageBits || gap < Number.POSITIVE_INFINITY
+  const { ranges, bytes } = rangesOf(job, known, stage, mayMiss)
   return {
     work: {
       codebook: job.codebook,
@@ -140,13 +155,13 @@ export function planScan(job: ScanJob): ScanPlan {
       stage,
       tail: stage === stageBits ? tailPoint(contract, { k, dimension, gap }) : 0,
       gap,
-      before: noHits,
+      before: noHits.distances,
     },
     ranges,
     rows: known.rows,
     bytes,
     clustered: known.clustered,
-    mayMiss: stage === stageBits || gap < Number.POSITIVE_INFINITY,
+    mayMiss,
   }
 }
 
@@ -161,7 +176,7 @@ function firstStageBytes(block: BlockSummary, stage: number): number {
 /** Positions of which any number may survive. */
 export const survivorRangeRows = (k: number): number => Math.floor((hitsRoom - k) / groupRows) * groupRows
 
-/** Ranges whose first stage reads about `bytes` together: a large one is cut, as far as whole chunks of rows allow, unless rows may be missed. */
+/** The plan's ranges by about `bytes` that the first stage reads: a larger one is cut, as far as whole chunks of rows allow, unless rows may be missed. */
 export function unitsOf(plan: ScanPlan, bytes: number): ScanRange[][] {
   const units: ScanRange[][] = []
   let room = 0

@@ -5,7 +5,7 @@ import { type Compared, type CompareWork, compareRows } from '../cache/compare-r
 import type { BegunScan, EncodeJob, KernelExecutor, ScanJob, ScanReply, TrainJob } from '../cache/executor.js'
 import { groupRows } from '../cache/kernel/layout.js'
 import { type EncodeWork, runEncode, runScan, runTraining } from '../cache/kernel.js'
-import { type Hits, hitsThreshold, mergeHits, noHits } from '../cache/scan-hits.js'
+import { type Hits, hitsThreshold, joinSurvivors, mergeHits, noHits } from '../cache/scan-hits.js'
 import { planScan, type ScanPlan, unitsOf } from '../cache/scan-plan.js'
 import { GatewayError } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
@@ -129,7 +129,7 @@ class WorkerPool implements KernelExecutor {
       finish: () => {
         const { hits, ms } = ahead.finish(begun, this.#inlineMsMax)
         this.#learn(job, plan, ms)
-        return finish(hits, plan, job.k, ms, 0)
+        return finish(hits, plan, ms, 0)
       },
       abandon: () => ahead.abandon(begun),
       over: () => begun.over,
@@ -169,19 +169,18 @@ class WorkerPool implements KernelExecutor {
     const shares = Math.max(1, Math.min(sharesMax, Math.floor(estimatedMs / shareMs)))
     const unitBytes = rate * (shares === 1 && this.workers > 0 ? unitMs.alone : unitMs.shared)
     await this.#runUnits(unitsOf(plan, unitBytes), shares, options, async (ranges, slot, waitedMs) => {
-      const begin = plan.mayMiss ? { before: hits } : { distanceMax: hitsThreshold(hits, job.k, job.distanceMax) }
-      const work = { ...plan.work, ...begin, ranges }
+      const work = { ...plan.work, before: hits.distances, ranges }
       const started = performance.now()
       const reply =
         slot === 0
           ? { hits: runScan(job.arena.memory, slot, work), ms: performance.now() - started }
           : await this.#dispatch({ kind: 'scan', arena: job.arena, slot, work })
-      hits = plan.mayMiss ? reply.hits : mergeHits(hits, reply.hits, job.k)
+      hits = mergeHits(hits, reply.hits, job.k)
       scanMs += reply.ms
       waitMs += waitedMs
     })
     this.#learn(job, plan, scanMs)
-    return finish(hits, plan, job.k, scanMs, Math.max(waitMs, performance.now() - called - scanMs))
+    return finish(hits, plan, scanMs, Math.max(waitMs, performance.now() - called - scanMs))
   }
 
   async train(job: TrainJob, options: CallOptions): Promise<void> {
@@ -226,7 +225,7 @@ class WorkerPool implements KernelExecutor {
   #scanInline(job: ScanJob, plan: ScanPlan): ScanReply {
     const { hits, ms } = timeScan(job, plan)
     this.#learn(job, plan, ms)
-    return finish(hits, plan, job.k, ms, 0)
+    return finish(hits, plan, ms, 0)
   }
 
   #rate(job: ScanJob, plan: ScanPlan): number {
@@ -305,15 +304,16 @@ function timeScan(job: ScanJob, plan: ScanPlan): ScanDone {
   return { hits, ms: performance.now() - started }
 }
 
-function finish(hits: Hits, plan: ScanPlan, k: number, scanMs: number, waitMs: number): ScanReply {
+function finish(hits: Hits, plan: ScanPlan, scanMs: number, waitMs: number): ScanReply {
   const { distances, blocks, rows } = hits
+  const { k } = plan.work
   return {
     distances,
     blocks,
     rows,
     tiesLost: distances.length >= k && hits.lost <= distances[k - 1]!,
     rowsScanned: plan.rows,
-    survivors: hits.survivors,
+    survivors: joinSurvivors(hits.survivors, hitsThreshold(hits, plan.work.before, plan.work)),
     unread: hits.unread,
     bytesScanned: hits.bytesRead,
     scanMs,

@@ -267,7 +267,7 @@ export class ScanRing {
         stage: unsigned(stageAt),
         tail: this.#doubles[double + tailAt]!,
         gap: this.#doubles[double + gapAt]!,
-        before: noHits,
+        before: noHits.distances,
       },
     }
   }

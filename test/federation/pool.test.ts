@@ -133,19 +133,25 @@ test.each([
   },
 )
 
-test('law 3: blocks are cut into units of work, but not where rows may be missed', async () => {
+test('law 3: where rows may be missed, how fast a scan is has no say in where blocks are cut', async () => {
   const { stored } = await open(0)
   const asked = { ...stored.job, blocks: allRows(stored), query, k }
-  const unitsFor = (contract: RecallContract, choice: ScanChoice) =>
-    unitsOf(planScan({ ...asked, contract, choice, distanceMax: Number.POSITIVE_INFINITY }), 1_000_000)
-  const ranges = allRows(stored).length
+  const cutsFor = (contract: RecallContract, choice: ScanChoice) =>
+    [1_000_000, 4_000_000, 100_000_000].map((bytes) => {
+      const units = unitsOf(planScan({ ...asked, contract, choice, distanceMax: Number.POSITIVE_INFINITY }), bytes)
+      return units.flat().map(({ index, from, to }) => `${index}: ${from} to ${to}`)
+    })
   const gap = Number.POSITIVE_INFINITY
-  expect(unitsFor({ kind: 'exact' }, { first: 'bytes', gap }).flat().length).toBeGreaterThan(2 * ranges)
+  expect(new Set(cutsFor({ kind: 'exact' }, { first: 'bytes', gap }).map(String)).size).toBe(3)
   for (const choice of [
     { first: 'bits', gap },
     { first: 'bytes', gap: 1 },
-  ] as const)
-    expect(unitsFor({ kind: 'target', recall: 0.9 }, choice).flat()).toHaveLength(ranges)
+  ] as const) {
+    const [cuts, ...others] = cutsFor({ kind: 'target', recall: 0.9 }, choice)
+    for (const other of others) expect(other).toEqual(cuts)
+    // Of 5 MB each.
+    expect(cuts).toHaveLength(2 * stored.blocks.length)
+  }
 })
 
 test('encoding in parts on workers gives the same bytes as inline', async () => {

@@ -28,7 +28,7 @@ const noWork = {
   stage: 0,
   tail: 0,
   gap: 1,
-  before: noHits,
+  before: noHits.distances,
 }
 
 const closing: { close(): Promise<void> }[] = []
