@@ -61,11 +61,17 @@ export function hitsThreshold(
   const { distances } = hits
   if (distances.length + others.length < k) return distanceMax
   if (others.length === 0) return Math.min(distanceMax, distances[k - 1]!)
-  let i = 0
-  let j = 0
-  let kth = distanceMax
-  while (i + j < k) kth = j === others.length || distances[i]! <= others[j]! ? distances[i++]! : others[j++]!
-  return Math.min(distanceMax, kth)
+  // As many of the one list as are among the k best of both, by halving: it is asked after every range.
+  let least = Math.max(0, k - others.length)
+  let most = Math.min(k, distances.length)
+  while (least < most) {
+    const count = (least + most) >> 1
+    if (distances[count]! < others[k - count - 1]!) least = count + 1
+    else most = count
+  }
+  const last = least === 0 ? Number.NEGATIVE_INFINITY : distances[least - 1]!
+  const lastOther = least === k ? Number.NEGATIVE_INFINITY : others[k - least - 1]!
+  return Math.min(distanceMax, Math.max(last, lastOther))
 }
 
 /** Those of all that are within the threshold. */

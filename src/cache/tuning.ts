@@ -44,6 +44,9 @@ export interface TunedScan {
   readonly distanceMax: number
 }
 
+/** A gap that leaves no clusters. */
+export const everything: number = Number.POSITIVE_INFINITY
+
 /** Of a target's misses, those left to 1-bit codes where clusters are left out too: codes miss far less than they may. */
 export const bitsMissShare = 0.25
 
@@ -57,9 +60,15 @@ const leavingMax = 0.95
 export const distanceUnit = (metric: Metric, query: Float32Array): number =>
   metric === 'dot' ? Math.sqrt(innerProduct(query, query)) : 1
 
+/** The same choice for a query whose distances are multiples of `unit`. */
+export const scaledChoice = ({ first, gap }: ScanChoice, unit: number): ScanChoice => ({
+  first,
+  gap: gap === everything ? gap : gap * unit,
+})
+
 /** The same way, of a finite gap, for a query whose distances are multiples of `unit`. */
 export const scaledScan = ({ choice, recall, distanceMax }: TunedScan, unit: number): TunedScan => ({
-  choice: { first: choice.first, gap: choice.gap * unit },
+  choice: scaledChoice(choice, unit),
   recall,
   distanceMax: distanceMax * unit,
 })
@@ -110,8 +119,6 @@ function gapAmong(points: MeasuredRecall['points'], wanted: number): number {
   const part = (wanted - below.recall) / (above.recall - below.recall)
   return below.gap + part * (above.gap - below.gap)
 }
-
-const everything = Number.POSITIVE_INFINITY
 
 /** The same, with all clusters looked at. */
 export const everyCluster = ({ choice }: TunedScan, contract: RecallContract): TunedScan =>
