@@ -47,7 +47,7 @@ export interface Shelf {
   readonly block: ScanBlock
 }
 
-/** Blocks that share arena and codebook: one job, which the executor splits when that is worth it. */
+/** Blocks that share arena and codebook: one job. */
 export interface Place {
   readonly shelves: readonly Shelf[]
   /** One a shelf. */

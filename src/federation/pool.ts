@@ -14,8 +14,8 @@ import { Slots } from './slots.js'
 import { Threads } from './threads.js'
 
 /**
- * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer, unless it is a block
- * that may only be scanned whole; a thread that answers a query alone may take longer, for every hand-over costs again.
+ * A unit of work is sized to take about this long, so that aborts, deadlines and other queries wait no longer; a thread that answers a
+ * query alone may take longer, for every hand-over costs again. Ranges that may not be cut further can take longer too (ScanPlan.mayMiss).
  */
 const unitMs = { shared: 2, alone: 5 }
 /** Tasks a thread has been given: the one it runs and one that it finds when it is done, whatever the main thread is doing. */
