@@ -1,14 +1,10 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-/** V8 has the function in contexts made while the flag is set; this one keeps it for this thread. */
+/** V8 has the function in contexts made while the flag is set. It stays set: it is of the process, and other threads may be looking too. */
 function findCollector(): () => void {
   setFlagsFromString('--expose-gc')
-  try {
-    return runInNewContext('gc') as () => void
-  } finally {
-    setFlagsFromString('--no-expose-gc')
-  }
+  return runInNewContext('gc') as () => void
 }
 
 let collect: (() => void) | null = null

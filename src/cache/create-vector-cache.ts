@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { Clock, Random } from '../core/clock.js'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, shuttingDown } from '../core/errors.js'
 import { type CollectionRef, formatCollection } from '../core/generation.js'
 import type { ArenaPool } from './arena.js'
 import { MemoryBudget } from './budget.js'
@@ -67,7 +67,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
     for (const listener of listeners) listener(event)
   }
   const collectionOf = (source: CachedCollection): Collection => {
-    if (closing.signal.aborted) throw new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')
+    if (closing.signal.aborted) throw shuttingDown()
     const name = formatCollection(source.ref)
     const known = collections.get(name)
     if (known !== undefined) return known
@@ -147,7 +147,7 @@ export async function createVectorCache(options: VectorCacheOptions): Promise<Ve
     stored: () => whenDone((collection) => collection.indexed()),
     async close() {
       if (closing.signal.aborted) return
-      closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down'))
+      closing.abort(shuttingDown())
       await Promise.all([...collections.values()].map((collection) => collection.close()))
       await background
       await store.close()

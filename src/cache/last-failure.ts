@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.js'
-import { GatewayError, toGatewayError } from '../core/errors.js'
+import { type GatewayError, shuttingDown, toGatewayError } from '../core/errors.js'
 import type { CollectionRef } from '../core/generation.js'
 import type { CacheEvent, ErrorSeen } from './vector-cache.js'
 
@@ -29,7 +29,7 @@ export class LastFailure {
   /** Answers what callers are to be told. */
   note(error: unknown): GatewayError {
     const { clock, lifetime, ref, emit } = this.#options
-    if (lifetime.aborted) return new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { cause: error })
+    if (lifetime.aborted) return shuttingDown({ cause: error })
     const failure = toGatewayError(error)
     if (failure === this.#failure?.error) return failure // a check's failure that became its job's
     this.#failure = { error: failure, atMs: clock.now() }

@@ -1,5 +1,4 @@
 /** The fastest ways to answer targets, by the clock. */
-
 import type { Metric } from '../core/metric.js'
 import type { FirstStage } from './executor.js'
 import type { Ask, HeldOut } from './held-out.js'

@@ -147,6 +147,10 @@ export class GatewayError extends Error {
   }
 }
 
+/** What is asked of a gateway that is closing, or was under way when it closed. */
+export const shuttingDown = (options: ErrorOptions = {}): GatewayError =>
+  new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', options)
+
 /** Wraps what is not ours: aborts become LG_CANCELLED or LG_DEADLINE_EXCEEDED, anything else is a defect (LG_INTERNAL). */
 export function toGatewayError(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error

@@ -5,7 +5,7 @@ import { isOverBudget } from '../cache/budget.js'
 import type { AnswerCheck, CheckedAnswer, PinnedVersion, ShardAnswer, ShardQuery } from '../cache/vector-cache.js'
 import type { Clock, Random } from '../core/clock.js'
 import type { RecallContract } from '../core/contract.js'
-import { GatewayError } from '../core/errors.js'
+import { shuttingDown } from '../core/errors.js'
 import { type CollectionRef, formatCollection } from '../core/generation.js'
 import type { Log } from './log.js'
 import { MissEvidence } from './miss-evidence.js'
@@ -199,7 +199,7 @@ export function createAudit(
     forget: (ref) => void collections.delete(formatCollection(ref)),
     settled,
     async close() {
-      closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down'))
+      closing.abort(shuttingDown())
       waiting.length = 0
       await settled()
     },

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { CachedCollection, VectorCache } from '../cache/vector-cache.js'
 import type { Clock, Timer } from '../core/clock.js'
 import type { Consistency } from '../core/contract.js'
-import { GatewayError, toGatewayError } from '../core/errors.js'
+import { GatewayError, shuttingDown, toGatewayError } from '../core/errors.js'
 import { backendId, type CollectionRef, formatCollection, isBackendName } from '../core/generation.js'
 import { limits } from '../core/limits.js'
 import type { Answer } from './answer.js'
@@ -355,7 +355,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
 
     async close() {
-      closing.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { retryAfterMs: 1000 }))
+      closing.abort(shuttingDown({ retryAfterMs: 1000 }))
       unsubscribe()
       listeners.clear()
       await localOpened.catch(() => undefined)

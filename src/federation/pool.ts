@@ -169,7 +169,8 @@ class WorkerPool implements KernelExecutor {
     const shares = Math.max(1, Math.min(sharesMax, Math.floor(estimatedMs / shareMs)))
     const unitBytes = rate * (shares === 1 && this.workers > 0 ? unitMs.alone : unitMs.shared)
     await this.#runUnits(unitsOf(plan, unitBytes), shares, options, async (ranges, slot, waitedMs) => {
-      const work = { ...plan.work, before: hits.distances, ranges }
+      // Of many rows as near as the k-th, all are hits.
+      const work = { ...plan.work, before: hits.distances.slice(0, job.k), ranges }
       const started = performance.now()
       const reply =
         slot === 0
@@ -273,6 +274,7 @@ class WorkerPool implements KernelExecutor {
     try {
       return await threads.run(task)
     } catch (cause) {
+      if (cause instanceof GatewayError) throw cause // closed
       if (task.kind === 'train')
         throw new GatewayError('LG_INTERNAL', 'a worker thread failed while training', { cause })
       // The thread's scratch area is this task's own and the arena holds nothing half-written that is ever read.
@@ -280,8 +282,9 @@ class WorkerPool implements KernelExecutor {
     }
     try {
       return await threads.run(task)
-    } catch {
-      // Why no other thread came says less.
+    } catch (cause) {
+      if (cause instanceof GatewayError) throw cause
+      // Why no other thread came says less than why the first one failed.
       throw new GatewayError('LG_INTERNAL', 'a worker thread failed twice on the same task', { cause: first })
     }
   }

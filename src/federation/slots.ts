@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import { GatewayError } from '../core/errors.js'
+import { shuttingDown } from '../core/errors.js'
 
 interface Waiter {
   give(slot: number): void
@@ -32,7 +32,7 @@ export class Slots {
   }
 
   take(signal: AbortSignal, background: boolean): Promise<number> {
-    if (this.#closed) return Promise.reject(closedError())
+    if (this.#closed) return Promise.reject(shuttingDown())
     if (this.#workers === 0) return Promise.resolve(0)
     const slot = this.#free.pop()
     if (slot !== undefined) return Promise.resolve(slot)
@@ -69,8 +69,6 @@ export class Slots {
   close(): void {
     this.#closed = true
     for (const waiter of [...this.#waiting.splice(0), ...this.#waitingInBackground.splice(0)])
-      waiter.fail(closedError())
+      waiter.fail(shuttingDown())
   }
 }
-
-export const closedError = (): GatewayError => new GatewayError('LG_OVERLOADED', 'the gateway is shutting down')

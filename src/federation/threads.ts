@@ -1,7 +1,7 @@
 import type { Transferable, Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
+import { shuttingDown } from '../core/errors.js'
 import type { WorkerReplies, WorkerTask } from './messages.js'
-import { closedError } from './slots.js'
 
 interface ThreadsOptions {
   readonly count: number
@@ -10,13 +10,15 @@ interface ThreadsOptions {
 }
 
 /**
- * Threads that run tasks, at once from the start. One that dies rejects the tasks it had, and another is started: where that
- * one dies before it is ready, when there is a task again. No task waits for a thread that does not come.
+ * Threads that run tasks; they are started at once. One that dies rejects the tasks it had, and another is started: where that one
+ * dies before it is ready, only when a task finds all that are left busy. No task waits for a thread that does not come.
  */
 export class Threads {
   readonly #options: ThreadsOptions
   /** Null from when it has given up until there is a task. */
   #pool: Piscina<WorkerTask> | null
+  /** Tasks that have not ended. */
+  readonly #pending = new Set<Promise<unknown>>()
   #closed = false
 
   constructor(options: ThreadsOptions) {
@@ -29,14 +31,18 @@ export class Threads {
     return this.#pool?.threads ?? []
   }
 
-  /** Rejects when the thread dies, when none can be started, and once closed. */
+  /** Rejects when the thread dies, when none can be started, and once closed with LG_OVERLOADED. */
   run<Task extends WorkerTask>(
     task: Task,
     transferList: readonly Transferable[] = [],
   ): Promise<WorkerReplies[Task['kind']]> {
-    if (this.#closed) return Promise.reject(closedError())
+    if (this.#closed) return Promise.reject(shuttingDown())
     this.#pool ??= this.#start()
-    return this.#pool.run(task, { transferList: [...transferList] })
+    const reply: Promise<WorkerReplies[Task['kind']]> = this.#pool.run(task, { transferList: [...transferList] })
+    this.#pending.add(reply)
+    const ended = (): void => void this.#pending.delete(reply)
+    reply.then(ended, ended)
+    return reply
   }
 
   #start(): Piscina<WorkerTask> {
@@ -47,23 +53,25 @@ export class Threads {
       maxThreads: count,
       concurrentTasksPerWorker: tasksPerThread,
     })
-    // It says so of a thread without tasks: whoever has one next finds out, and it is no reason to end the process.
+    // A thread failed without tasks: whoever has one next finds out, and it is no reason to end the process.
     pool.on('error', () => undefined)
-    // After a thread that died before it was ready piscina starts no other by itself, and tasks that had found no thread would wait for ever.
+    // After a thread that died before it was ready piscina starts no other by itself: tasks in its queue would wait for ever.
     pool.on('workerDestroy', () => queueMicrotask(() => this.#giveUp(pool)))
     return pool
   }
 
   /** Unless it has threads: rejects what waits for one. */
   #giveUp(pool: Piscina<WorkerTask>): void {
-    if (this.#closed || pool !== this.#pool || pool.threads.length > 0) return
+    if (pool !== this.#pool || pool.threads.length > 0) return
     this.#pool = null
     void pool.destroy()
   }
 
-  /** Lets tasks finish that threads have: destroying the pool would make their late replies an error event that nobody awaits. */
+  /** Resolves when all tasks have ended and all threads are gone. */
   async close(): Promise<void> {
     this.#closed = true
-    await this.#pool?.close()
+    // piscina's own close() ends threads that are not done yet, and waits 30 s for one that died.
+    await Promise.allSettled(this.#pending)
+    await this.#pool?.destroy()
   }
 }

@@ -3,7 +3,7 @@ import websocket from '@fastify/websocket'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Clock } from '../core/clock.js'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, shuttingDown } from '../core/errors.js'
 import { type JsonValue, stringifyJson } from '../core/json.js'
 import { parseJsonWithVector } from '../core/json-vector.js'
 import type { Gateway } from '../federation/gateway.js'
@@ -165,7 +165,7 @@ function drainOnClose(app: FastifyInstance, context: ServerContext, graceMs: num
       return
     }
     reply.header('connection', 'close')
-    throw new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { retryAfterMs: 1000 })
+    throw shuttingDown({ retryAfterMs: 1000 })
   })
   app.addHook('preClose', async () => {
     draining = true

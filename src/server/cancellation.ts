@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, shuttingDown } from '../core/errors.js'
 
 /** Signals of the requests under way. */
 export interface Cancellation {
@@ -39,8 +39,7 @@ export function createCancellation(): Cancellation {
     signalOf,
     signalWithin: (reply, deadlineMs) => AbortSignal.any([signalOf(reply), AbortSignal.timeout(deadlineMs)]),
     abortAll() {
-      for (const controller of active)
-        controller.abort(new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', { retryAfterMs: 1000 }))
+      for (const controller of active) controller.abort(shuttingDown({ retryAfterMs: 1000 }))
       active.clear()
     },
   }
