@@ -130,7 +130,7 @@ export interface ScanWork {
   readonly tail: number
   /** See ScanChoice; Infinity misses nothing. */
   readonly gap: number
-  /** Distances, ascending, of at least the k best rows of ranges scanned before these: none farther than the k-th of all matters. The result is without them. */
+  /** Distances, ascending, of the k best rows of ranges scanned before these: no row farther than the k-th of all matters. The result is without them. */
   readonly before: Float64Array
 }
 

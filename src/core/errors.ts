@@ -147,7 +147,7 @@ export class GatewayError extends Error {
   }
 }
 
-/** What is asked of a gateway that is closing, or was under way when it closed. */
+/** The refusal of what is asked of a gateway that is closing, or was under way when it closed. */
 export const shuttingDown = (options: ErrorOptions = {}): GatewayError =>
   new GatewayError('LG_OVERLOADED', 'the gateway is shutting down', options)
 

@@ -3,7 +3,7 @@ import type { BackendAdapter } from '../adapters/adapter.js'
 import { requireUsearch } from '../cache/hnsw/usearch.js'
 import type { CachedCollection } from '../cache/vector-cache.js'
 import type { Clock } from '../core/clock.js'
-import { GatewayError, toGatewayError } from '../core/errors.js'
+import { GatewayError, shuttingDown, toGatewayError } from '../core/errors.js'
 import { type BackendId, backendId, type CollectionRef, formatCollection } from '../core/generation.js'
 import { compareUtf8 } from '../core/id.js'
 import { suggestion } from '../core/suggestion.js'
@@ -285,7 +285,7 @@ export function createCatalog(options: {
       const closing = [...sources.values()]
       sources.clear()
       everything = null
-      for (const source of closing) source.removed.abort(new GatewayError('LG_OVERLOADED', 'the gateway is closing'))
+      for (const source of closing) source.removed.abort(shuttingDown())
       await Promise.all(closing.map((source) => source.adapter?.close()))
     },
   }

@@ -10,8 +10,8 @@ interface ThreadsOptions {
 }
 
 /**
- * Threads that run tasks; they are started at once. One that dies rejects the tasks it had, and another is started: where that one
- * dies before it is ready, only when a task finds all that are left busy. No task waits for a thread that does not come.
+ * Threads that run tasks; they are started at once. One that dies rejects the tasks it had, and another is started; after one that
+ * died before it was ready, only when a task finds all that are left busy. No task waits for a thread that does not come.
  */
 export class Threads {
   readonly #options: ThreadsOptions
@@ -20,6 +20,7 @@ export class Threads {
   /** Tasks that have not ended. */
   readonly #pending = new Set<Promise<unknown>>()
   #closed = false
+  #closing: Promise<void> | null = null
 
   constructor(options: ThreadsOptions) {
     this.#options = options
@@ -31,7 +32,7 @@ export class Threads {
     return this.#pool?.threads ?? []
   }
 
-  /** Rejects when the thread dies, when none can be started, and once closed with LG_OVERLOADED. */
+  /** Rejects when the thread dies, when none can be started, and, with LG_OVERLOADED, once closed. */
   run<Task extends WorkerTask>(
     task: Task,
     transferList: readonly Transferable[] = [],
@@ -68,10 +69,18 @@ export class Threads {
   }
 
   /** Resolves when all tasks have ended and all threads are gone. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#closed = true
-    // piscina's own close() ends threads that are not done yet, and waits 30 s for one that died.
+    this.#closing ??= this.#end()
+    return this.#closing
+  }
+
+  /** Not by piscina's own close(), which ends threads that are not done yet and waits 30 s for one that died. */
+  async #end(): Promise<void> {
     await Promise.allSettled(this.#pending)
-    await this.#pool?.destroy()
+    const pool = this.#pool
+    // Nothing waits for its threads any more: destroyed twice it would start others.
+    this.#pool = null
+    await pool?.destroy()
   }
 }

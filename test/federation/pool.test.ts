@@ -290,15 +290,14 @@ test.each(['starts', 'is ready'])(
   'a thread that dies while the way to it is timed costs no query (when it %s)',
   async (when) => {
     const { stored } = await open(0, rows, 4)
-    const { value: executor, threads } = await threadsOf(async () => {
-      const executor = openPool({ workers: 1 })
-      await new Promise(setImmediate) // threads are heard of a turn later
-      return executor
+    const ended = once(process, 'worker').then(async ([thread]: Worker[]) => {
+      // Not in between: Node 20 may abort when a thread ends that is linking its modules.
+      if (when === 'is ready') await once(thread!, 'message')
+      await thread!.terminate()
     })
+    const executor = openPool({ workers: 1 })
     opened.push(executor)
-    // Not in between: Node 20 may abort when a thread ends that is linking its modules.
-    if (when === 'is ready') await once(threads[0]!, 'message')
-    await threads[0]!.terminate()
+    await ended
     expect(await search(executor, stored, request)).toEqual(expected)
   },
 )
@@ -408,8 +407,9 @@ test.each([1, 2, 3])('scans under way when a pool is closed are answered or refu
   const outcomes = Promise.allSettled(asked)
   await new Promise((resolve) => setTimeout(resolve, 2))
   await executor.close()
-  for (const outcome of await outcomes)
-    if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'LG_OVERLOADED' })
+  const refused = (await outcomes).filter((outcome) => outcome.status === 'rejected')
+  expect(refused.length).toBeGreaterThan(0)
+  for (const { reason } of refused) expect(reason).toMatchObject({ code: 'LG_OVERLOADED' })
 })
 
 test('survivors of all units are within the last threshold', async () => {

@@ -153,6 +153,23 @@ test('a thread that dies takes no answer with it, and another one comes', async 
   await untilServed(opened)
 })
 
+test('closing ends the thread, and starts none', async () => {
+  let running = 0
+  const count = (thread: Worker): void => {
+    running++
+    thread.once('exit', () => running--)
+  }
+  process.on('worker', count)
+  onTestFinished(() => void process.off('worker', count))
+  const opened = await open()
+  await untilServed(opened)
+  expect(running).toBe(1)
+  await opened.ahead.close()
+  expect(running).toBe(0)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(running).toBe(0)
+})
+
 test('another one comes also when the next dies as it starts', async () => {
   const threads: Worker[] = []
   let isKilling = false

@@ -1,5 +1,5 @@
 import { MessageChannel, type Worker } from 'node:worker_threads'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { ringBytes, ScanRing } from '../../src/federation/scan-ring.js'
 import { Threads } from '../../src/federation/threads.js'
 
@@ -37,10 +37,24 @@ function killStarting(): void {
   onTestFinished(() => void process.off('worker', kill))
 }
 
+/** Threads that were started and have not ended, of all pools. */
+function countThreads(): () => number {
+  let count = 0
+  const started = (thread: Worker): void => {
+    count++
+    thread.once('exit', () => count--)
+  }
+  process.on('worker', started)
+  onTestFinished(() => void process.off('worker', started))
+  return () => count
+}
+
 const after = (ms: number): Promise<string> => new Promise((resolve) => setTimeout(resolve, ms, 'waited'))
 
 test.each([1, 2, 3])('closing lets tasks finish that were given (%i threads)', async (count) => {
+  const running = countThreads()
   const threads = await open(count)
+  expect(running()).toBe(count)
   const busy = Array.from({ length: count }, () => keepBusy(threads))
   const tasks = Array.from({ length: 2 * count }, () => threads.run(ping))
   const closed = threads.close()
@@ -48,8 +62,24 @@ test.each([1, 2, 3])('closing lets tasks finish that were given (%i threads)', a
   for (const one of busy) one.end()
   expect(await Promise.all(busy.map(({ done }) => done))).toEqual(busy.map(() => 'done'))
   expect(await Promise.all(tasks)).toEqual(tasks.map(() => null))
-  await closed
-  expect(threads.all).toEqual([])
+  await Promise.all([closed, threads.close()])
+  expect(running()).toBe(0)
+  // None was started in their place.
+  await after(100)
+  expect(running()).toBe(0)
+})
+
+test('what waits for a thread while closing is refused when none is left', async () => {
+  const threads = await open(2, 1)
+  const outcomes = Promise.allSettled([keepBusy(threads).done, keepBusy(threads).done])
+  const waiting = Promise.allSettled(Array.from({ length: 10 }, () => threads.run(ping)))
+  const closed = threads.close().then(() => 'closed')
+  const killed = threads.all
+  killStarting()
+  await Promise.all(killed.map((thread) => thread.terminate()))
+  expect(await Promise.race([closed, after(5000)])).toBe('closed')
+  await outcomes
+  for (const { status } of await waiting) expect(status).toBe('rejected')
 })
 
 test('closing does not wait for a thread that died with a task', async () => {
@@ -64,7 +94,6 @@ test('closing does not wait for a thread that died with a task', async () => {
 test('a thread that dies as it starts costs the others no task', async () => {
   const threads = await open(2, 1)
   const busy = keepBusy(threads)
-  await after(20)
   const pings = await Promise.all([threads.run(ping), threads.run(ping)])
   expect(pings).toEqual([null, null])
   const [one, other] = threads.all
@@ -72,8 +101,7 @@ test('a thread that dies as it starts costs the others no task', async () => {
   // One of them has the ring, and is not the one that a forgetful thread names.
   const { threadId } = await threads.run({ kind: 'forget', arenaId: 1 })
   await (one!.threadId === threadId ? one! : other!).terminate()
-  await after(200)
-  expect(threads.all).toHaveLength(1)
+  await vi.waitFor(() => expect(threads.all).toHaveLength(1))
   expect(await Promise.race([busy.done, after(100)])).toBe('waited')
   busy.end()
   expect(await busy.done).toBe('done')
