@@ -19,7 +19,7 @@ import {
 import type { ScanRange, ScanWork } from './kernel.js'
 import { padDimension } from './padding.js'
 import { noHits } from './scan-hits.js'
-import { bitsMissShare } from './tuning.js'
+import { bitsMissShare, everything, mayMiss } from './tuning.js'
 
 /**
  * Three rounds of signs and Hadamard are no uniform rotation of so few coordinates that the rare errors which `certified` counts
@@ -113,8 +113,8 @@ function knownBlocks({ arena: { memory }, blocks, codebook, query }: ScanJob): K
   return made
 }
 
-function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number, mayMiss: boolean): PlannedRanges {
-  const key = mayMiss ? ~stage : stage
+function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number, isUnsure: boolean): PlannedRanges {
+  const key = isUnsure ? ~stage : stage
   const planned = known.ranges.get(key)
   if (planned !== undefined) return planned
   const ranges = known.summaries.flatMap((summary, index): PlannedRange[] => {
@@ -123,7 +123,7 @@ function rangesOf({ blocks }: ScanJob, known: KnownBlocks, stage: number, mayMis
     const { from, to } = range ?? { from: 0, to: summary.rows }
     if (to <= from) return []
     const whole = [{ index, block, vectors, allow, from, to, rowBytes, bytes: (to - from) * rowBytes }]
-    return mayMiss && summary.clusters === 0 ? cutRanges(whole, pieceBytes) : whole
+    return isUnsure && summary.clusters === 0 ? cutRanges(whole, pieceBytes) : whole
   })
   const made = { ranges, bytes: ranges.reduce((sum, range) => sum + range.bytes, 0) }
   known.ranges.set(key, made)
@@ -141,9 +141,9 @@ export function planScan(job: ScanJob): ScanPlan {
   const first = choice?.first ?? usualStage(contract, dimension, known.summaries)
   assert(first !== 'bits' || contract.kind !== 'exact', '1-bit codes prove nothing')
   const stage = stages[first]
-  const gap = contract.kind === 'target' ? (choice?.gap ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY
-  const mayMiss = stage === stageBits || gap < Number.POSITIVE_INFINITY
-  const { ranges, bytes } = rangesOf(job, known, stage, mayMiss)
+  const gap = contract.kind === 'target' ? (choice?.gap ?? everything) : everything
+  const isUnsure = mayMiss({ first, gap })
+  const { ranges, bytes } = rangesOf(job, known, stage, isUnsure)
   return {
     work: {
       codebook: job.codebook,
@@ -161,7 +161,7 @@ export function planScan(job: ScanJob): ScanPlan {
     rows: known.rows,
     bytes,
     clustered: known.clustered,
-    mayMiss,
+    mayMiss: isUnsure,
   }
 }
 
@@ -216,7 +216,7 @@ function tailPoint(
 ): number {
   const { k, dimension, gap } = scan
   // Clusters left out have had the others of a target's misses.
-  const share = gap < Number.POSITIVE_INFINITY ? bitsMissShare : 1
+  const share = gap < everything ? bitsMissShare : 1
   const probability =
     contract.kind === 'certified'
       ? contract.missProbability / k

@@ -6,7 +6,7 @@ import { isStillThere, placesAtOnce, placesFiltered, type SearchedRows } from '.
 import { type Deferred, rerank } from './rerank.js'
 import type { ResidentSegment } from './resident-segment.js'
 import { type Group, hitAt, jobOf, mergeHits, type Place, type Shelf, startReading, stopReading } from './shelf.js'
-import { distanceUnit, everyCluster, scaledScan, tunedScan } from './tuning.js'
+import { distanceUnit, everyCluster, everything, mayMiss, scaledScan, tunedScan } from './tuning.js'
 import type { BegunSearch, ShardAnswer, ShardHit, ShardQuery } from './vector-cache.js'
 
 export interface SearchTarget extends SearchedRows {
@@ -213,7 +213,7 @@ const tuneGroups = (places: readonly Place[], query: ShardQuery, choice: ScanCho
     const { tuning, codebook } = shelves[0]!.masked.codebook
     if (tuning === null) return { shelves, blocks, tuned: null }
     const tuned = tunedScan(tuning, query.contract, query.k, query.filter === null)
-    const isWhole = tuned.choice.gap === Number.POSITIVE_INFINITY
+    const isWhole = tuned.choice.gap === everything
     return {
       shelves,
       blocks,
@@ -249,9 +249,7 @@ function achieved(groups: readonly Group[], asked: RecallContract): Pick<ShardAn
   const inexact = groups.filter(
     ({ shelves, tuned }) =>
       shelves.some(({ resident }) => resident.block.quantized) &&
-      (tuned === null
-        ? asked.kind !== 'exact'
-        : tuned.choice.first === 'bits' || tuned.choice.gap < Number.POSITIVE_INFINITY),
+      (tuned === null ? asked.kind !== 'exact' : mayMiss(tuned.choice)),
   )
   if (inexact.length === 0) return { contract: { kind: 'exact' }, recallExpected: null }
   if (asked.kind !== 'target') return { contract: asked, recallExpected: null }

@@ -56,6 +56,9 @@ export const bitsMissShare = 0.25
  */
 const leavingMax = 0.95
 
+/** Whether a scan done so may miss rows. */
+export const mayMiss = ({ first, gap }: ScanChoice): boolean => first === 'bits' || gap < everything
+
 /** What distances of a query, and with them gaps, are multiples of: for dot, whose answers do not change with a query's length. */
 export const distanceUnit = (metric: Metric, query: Float32Array): number =>
   metric === 'dot' ? Math.sqrt(innerProduct(query, query)) : 1

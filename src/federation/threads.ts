@@ -19,7 +19,6 @@ export class Threads {
   #pool: Piscina<WorkerTask> | null
   /** Tasks that have not ended. */
   readonly #pending = new Set<Promise<unknown>>()
-  #closed = false
   #closing: Promise<void> | null = null
 
   constructor(options: ThreadsOptions) {
@@ -37,7 +36,7 @@ export class Threads {
     task: Task,
     transferList: readonly Transferable[] = [],
   ): Promise<WorkerReplies[Task['kind']]> {
-    if (this.#closed) return Promise.reject(shuttingDown())
+    if (this.#closing !== null) return Promise.reject(shuttingDown())
     this.#pool ??= this.#start()
     const reply: Promise<WorkerReplies[Task['kind']]> = this.#pool.run(task, { transferList: [...transferList] })
     this.#pending.add(reply)
@@ -70,7 +69,6 @@ export class Threads {
 
   /** Resolves when all tasks have ended and all threads are gone. */
   close(): Promise<void> {
-    this.#closed = true
     this.#closing ??= this.#end()
     return this.#closing
   }

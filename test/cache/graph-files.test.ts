@@ -2,13 +2,13 @@
 import { once } from 'node:events'
 import { open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Worker } from 'node:worker_threads'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { FileSystem } from '../../src/cache/file-system.js'
 import { nodeFileSystem } from '../../src/cache/file-system.js'
 import { graphBytes } from '../../src/cache/hnsw/graph.js'
 import { sealGraphFile, verifyGraphFile } from '../../src/cache/hnsw/graph-file.js'
 import type { CachedCollection, CacheEvent } from '../../src/cache/vector-cache.js'
+import { startedThreads } from '../started-threads.js'
 import {
   askTarget,
   buildGraph,
@@ -54,15 +54,6 @@ async function expectAnswers(
     found += nearest(source, vector, 10).filter(({ id }) => ids.has(id)).length
   }
   expect(found / (10 * queries.length)).toBeGreaterThanOrEqual(0.9)
-}
-
-/** Threads of graphs started from now on. */
-function graphThreads(): Worker[] {
-  const threads: Worker[] = []
-  const listener = (worker: Worker): number => threads.push(worker)
-  process.on('worker', listener)
-  onTestFinished(() => void process.off('worker', listener))
-  return threads
 }
 
 test('law 10: a restart reads the graph back, with the recall it was measured to have', async () => {
@@ -176,7 +167,7 @@ test('law 11: a graph larger than the disk budget stays in memory, and its bytes
 })
 
 test('a thread that dies is told of; scans answer, and the graph comes back from disk', async () => {
-  const threads = graphThreads()
+  const threads = startedThreads()
   const clock = new ManualClock()
   const source = sourceOf([2000])
   const collection = collectionOf(source)
@@ -203,7 +194,7 @@ test('a thread that dies is told of; scans answer, and the graph comes back from
 })
 
 test('a thread that dies while it builds costs the build, which is tried again', async () => {
-  const threads = graphThreads()
+  const threads = startedThreads()
   const clock = new ManualClock()
   const source = sourceOf([5000])
   const collection = collectionOf(source)

@@ -17,6 +17,7 @@ import {
   search,
   storeCollection,
 } from '../cache/collection-fixture.js'
+import { killStarting } from '../started-threads.js'
 
 const dimension = 64
 const rows = 60_000
@@ -248,15 +249,6 @@ test('workers that die again and again fail the query with LG_INTERNAL, and the 
   process.off('worker', killOnceReady)
   expect(await search(executor, stored, request)).toEqual(expected)
 })
-
-/** Kills every thread that is started, before it is ready, until it is called off. */
-function killStarting(): () => void {
-  const kill = (thread: Worker): void => void thread.terminate()
-  process.on('worker', kill)
-  const off = () => void process.off('worker', kill)
-  onTestFinished(off)
-  return off
-}
 
 test('queries that wait for a thread that dies as it starts fail with LG_INTERNAL, and the next one works', async () => {
   const { value, threads } = await threadsOf(() => open(1))

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { Worker } from 'node:worker_threads'
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { ArenaPool } from '../../src/cache/arena.js'
 import { runScan, type ScanRange } from '../../src/cache/kernel.js'
 import { noHits } from '../../src/cache/scan-hits.js'
@@ -11,6 +10,7 @@ import { openPool } from '../../src/federation/pool.js'
 import { entriesMax, ringBytes, ScanRing } from '../../src/federation/scan-ring.js'
 import { type ScanDone, ScansAhead } from '../../src/federation/scans-ahead.js'
 import { allRows, type StoredCollection, storeCollection } from '../cache/collection-fixture.js'
+import { killStarting, runningCount, startedThreads } from '../started-threads.js'
 
 const dimension = 64
 const patienceMs = 200
@@ -140,12 +140,9 @@ test('what does not fit is left to the caller', async () => {
 })
 
 test('a thread that dies takes no answer with it, and another one comes', async () => {
-  const threads: Worker[] = []
-  const remember = (thread: Worker): number => threads.push(thread)
-  process.on('worker', remember)
+  const threads = startedThreads()
   const opened = await open()
   await untilServed(opened)
-  process.off('worker', remember)
   const begun = queries.map(opened.begin)
   await Promise.all(threads.map((thread) => thread.terminate()))
   for (const { begun: one, hits } of begun) expect(opened.ahead.finish(one!, 1).hits).toEqual(hits)
@@ -154,34 +151,21 @@ test('a thread that dies takes no answer with it, and another one comes', async 
 })
 
 test('closing ends the thread, and starts none', async () => {
-  let running = 0
-  const count = (thread: Worker): void => {
-    running++
-    thread.once('exit', () => running--)
-  }
-  process.on('worker', count)
-  onTestFinished(() => void process.off('worker', count))
+  const started = startedThreads()
   const opened = await open()
   await untilServed(opened)
-  expect(running).toBe(1)
+  expect(started).toHaveLength(1)
   await opened.ahead.close()
-  expect(running).toBe(0)
+  expect(runningCount(started)).toBe(0)
   await new Promise((resolve) => setTimeout(resolve, 100))
-  expect(running).toBe(0)
+  expect(started).toHaveLength(1)
 })
 
 test('another one comes also when the next dies as it starts', async () => {
-  const threads: Worker[] = []
-  let isKilling = false
-  const remember = (thread: Worker): void => {
-    threads.push(thread)
-    if (isKilling) void thread.terminate()
-  }
-  process.on('worker', remember)
-  onTestFinished(() => void process.off('worker', remember))
+  const threads = startedThreads()
   const opened = await open()
   await untilServed(opened)
-  isKilling = true
+  const callOff = killStarting()
   await threads[0]!.terminate()
   await vi.waitFor(
     async () => {
@@ -191,7 +175,7 @@ test('another one comes also when the next dies as it starts', async () => {
     },
     { timeout: 10_000, interval: 100 },
   )
-  isKilling = false
+  callOff()
   await untilServed(opened)
 })
 

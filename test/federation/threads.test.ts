@@ -1,7 +1,8 @@
-import { MessageChannel, type Worker } from 'node:worker_threads'
+import { MessageChannel } from 'node:worker_threads'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { ringBytes, ScanRing } from '../../src/federation/scan-ring.js'
 import { Threads } from '../../src/federation/threads.js'
+import { killStarting, runningCount, startedThreads } from '../started-threads.js'
 
 const ping = { kind: 'ping' } as const
 
@@ -30,31 +31,12 @@ function keepBusy(threads: Threads): { readonly done: Promise<string>; end(): vo
   }
 }
 
-/** Kills every thread that is started from now on, as it starts. */
-function killStarting(): void {
-  const kill = (thread: Worker): void => void thread.terminate()
-  process.on('worker', kill)
-  onTestFinished(() => void process.off('worker', kill))
-}
-
-/** Threads that were started and have not ended, of all pools. */
-function countThreads(): () => number {
-  let count = 0
-  const started = (thread: Worker): void => {
-    count++
-    thread.once('exit', () => count--)
-  }
-  process.on('worker', started)
-  onTestFinished(() => void process.off('worker', started))
-  return () => count
-}
-
 const after = (ms: number): Promise<string> => new Promise((resolve) => setTimeout(resolve, ms, 'waited'))
 
 test.each([1, 2, 3])('closing lets tasks finish that were given (%i threads)', async (count) => {
-  const running = countThreads()
+  const started = startedThreads()
   const threads = await open(count)
-  expect(running()).toBe(count)
+  expect(started).toHaveLength(count)
   const busy = Array.from({ length: count }, () => keepBusy(threads))
   const tasks = Array.from({ length: 2 * count }, () => threads.run(ping))
   const closed = threads.close()
@@ -63,10 +45,10 @@ test.each([1, 2, 3])('closing lets tasks finish that were given (%i threads)', a
   expect(await Promise.all(busy.map(({ done }) => done))).toEqual(busy.map(() => 'done'))
   expect(await Promise.all(tasks)).toEqual(tasks.map(() => null))
   await Promise.all([closed, threads.close()])
-  expect(running()).toBe(0)
+  expect(runningCount(started)).toBe(0)
   // None was started in their place.
   await after(100)
-  expect(running()).toBe(0)
+  expect(started).toHaveLength(count)
 })
 
 test('what waits for a thread while closing is refused when none is left', async () => {
